@@ -1,0 +1,27 @@
+//! Use cases, one file per noun. Handlers, sockets and tasks call these; these call ports. No HTTP, SQL or wasmtime type here.
+
+pub mod error;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::domain::clock::{SharedClock, Timestamp};
+use crate::ports::live::Live;
+use crate::ports::npc_source::NpcSource;
+use crate::ports::peers::PeerNotifier;
+use crate::ports::policies::Policies;
+use crate::ports::storage::Storage;
+use crate::telemetry::metrics::Metrics;
+
+/// All that a use case needs. Made once, in `boot`; cheap to clone behind its `Arc`.
+pub struct App {
+    pub config: Arc<Config>,
+    pub clock: SharedClock,
+    pub started_at: Timestamp,
+    pub storage: Storage,
+    pub live: Live,
+    pub policies: Policies,
+    pub peers: Arc<dyn PeerNotifier>,
+    pub npcs: Option<Arc<dyn NpcSource>>,
+    pub metrics: Arc<Metrics>,
+}

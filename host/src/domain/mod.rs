@@ -1,0 +1,9 @@
+//! The nouns of the service and their rules: host, zone, session, identity, time.
+//!
+//! No I/O here: nothing in this module may import a database, network or WebAssembly crate.
+
+pub mod clock;
+pub mod host;
+pub mod identity;
+pub mod session;
+pub mod zone;

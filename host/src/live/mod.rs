@@ -1,0 +1,1 @@
+//! Shared live state, behind `ports::live`.

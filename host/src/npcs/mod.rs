@@ -1,0 +1,1 @@
+//! The AI service, behind `ports::npc_source`.

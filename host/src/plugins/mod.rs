@@ -1,0 +1,1 @@
+//! The policy runtime: components in slots, swapped while the service runs.

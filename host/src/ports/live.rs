@@ -1,0 +1,148 @@
+//! State that is shared and may be lost: the board of live hosts, token buckets, presence of peers, leases.
+//!
+//! Losing it costs no acknowledged write: the board is filled again from storage and heartbeats, buckets fill up,
+//! peers connect again.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::host::{Host, HostStatus, Measurements};
+
+/// Why live state did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// The server cannot be reached or is too slow.
+    #[error("live state is unavailable: {0}")]
+    Unavailable(#[source] anyhow::Error),
+}
+
+/// What a live-state method returns.
+pub type Result<T> = std::result::Result<T, LiveError>;
+
+/// The hosts as they are this moment: registrations plus the heartbeats that have not reached storage yet.
+///
+/// Reads are local memory and never wait. A node keeps the whole board.
+pub trait HostBoard: Send + Sync {
+    /// Takes over a host from storage, unless the board's copy has a newer `revision`. Heartbeats newer than the given copy survive.
+    fn put(&self, host: Host);
+
+    /// Takes over measurements; `score` is called with the host as measured and answers its new quality score. None when the
+    /// host is unknown. The heartbeat is queued for storage.
+    fn beat(
+        &self,
+        host_id: &str,
+        measured: &Measurements,
+        now: Timestamp,
+        score: &dyn Fn(&Host) -> f64,
+    ) -> Option<Arc<Host>>;
+
+    /// Sets the status on the board; none when the host is unknown.
+    fn set_status(&self, host_id: &str, status: HostStatus, now: Timestamp) -> Option<Arc<Host>>;
+
+    /// The host, none when it is unknown.
+    fn get(&self, host_id: &str) -> Option<Arc<Host>>;
+
+    /// All hosts, best score first, then by `host_id`.
+    fn all(&self) -> Vec<Arc<Host>>;
+
+    /// Available hosts with at least this score, best first, at most `limit`.
+    fn available(&self, min_quality_score: f64, limit: usize) -> Vec<Arc<Host>>;
+
+    /// Forgets a host.
+    fn remove(&self, host_id: &str);
+
+    /// Takes out the heartbeats that storage has not seen, the latest of each host, at most `limit`.
+    fn take_unsaved(&self, limit: usize) -> Vec<crate::ports::storage::HeartbeatRecord>;
+
+    /// Puts heartbeats back that storage did not take. Newer ones stay.
+    fn put_back(&self, records: Vec<crate::ports::storage::HeartbeatRecord>);
+}
+
+/// One draw on one bucket, with its full key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketDraw {
+    pub key: String,
+    pub capacity: u32,
+    pub window_seconds: u32,
+    pub cost: u32,
+}
+
+/// What the buckets said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketAnswer {
+    pub allowed: bool,
+    /// Capacity of the bucket that has the least left (or that refused).
+    pub limit: u32,
+    /// Whole tokens left in it.
+    pub remaining: u32,
+    pub window_seconds: u32,
+    /// When that bucket is full again.
+    pub reset_at: Timestamp,
+    /// Seconds until the same draw would pass, 0 when it passed.
+    pub retry_after_seconds: u32,
+}
+
+/// Token buckets, drawn on atomically.
+#[async_trait]
+pub trait TokenBuckets: Send + Sync {
+    /// Draws on all of them or on none. `draws` is not empty.
+    async fn draw(&self, draws: &[BucketDraw], now: Timestamp) -> Result<BucketAnswer>;
+
+    /// Forgets buckets that are full again, so that memory stays bounded; returns how many.
+    async fn sweep(&self, now: Timestamp) -> Result<u64>;
+}
+
+/// A connection of a peer, as the fleet knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConnection {
+    /// Different for every connection of the fleet, and growing: the higher one is the newer.
+    pub generation: u64,
+    /// The node that holds the socket.
+    pub node: String,
+}
+
+/// Who is connected where, and who is in which session.
+#[async_trait]
+pub trait Presence: Send + Sync {
+    /// Records a connection as the peer's newest and returns it with its generation, and the one it replaces.
+    async fn connect(&self, peer_id: &str, node: &str) -> Result<(PeerConnection, Option<PeerConnection>)>;
+
+    /// Forgets a connection, if it still is the peer's newest; true when it was.
+    async fn disconnect(&self, peer_id: &str, generation: u64) -> Result<bool>;
+
+    /// The peer's newest connection.
+    async fn find(&self, peer_id: &str) -> Result<Option<PeerConnection>>;
+
+    /// Puts a peer into a session and returns the others in it. A peer is in one session at most: it leaves another one first.
+    async fn join(&self, peer_id: &str, session_id: &str) -> Result<Vec<String>>;
+
+    /// Takes a peer out of its session, and returns that session.
+    async fn leave(&self, peer_id: &str) -> Result<Option<String>>;
+
+    /// The peers in a session.
+    async fn members(&self, session_id: &str) -> Result<Vec<String>>;
+
+    /// How many connections and how many sessions with a peer there are.
+    async fn counts(&self) -> Result<(u64, u64)>;
+}
+
+/// Whether live state answers.
+#[async_trait]
+pub trait LiveHealth: Send + Sync {
+    /// What it calls itself in `/health`: `memory` or `redis`.
+    fn kind(&self) -> &'static str;
+
+    /// One cheap round trip.
+    async fn ping(&self) -> Result<()>;
+}
+
+/// All of live state, as the application holds it.
+#[derive(Clone)]
+pub struct Live {
+    pub hosts: Arc<dyn HostBoard>,
+    pub buckets: Arc<dyn TokenBuckets>,
+    pub presence: Arc<dyn Presence>,
+    pub health: Arc<dyn LiveHealth>,
+}

@@ -1,6 +1,9 @@
 //! Use cases, one file per noun. Handlers, sockets and tasks call these; these call ports. No HTTP, SQL or wasmtime type here.
 
+pub mod auth;
 pub mod error;
+pub mod members;
+pub mod sessions;
 
 use std::sync::Arc;
 

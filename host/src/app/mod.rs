@@ -2,8 +2,11 @@
 
 pub mod auth;
 pub mod error;
+pub mod hosts;
 pub mod members;
+pub mod monitoring;
 pub mod sessions;
+pub mod zones;
 
 use std::sync::Arc;
 
@@ -27,4 +30,6 @@ pub struct App {
     pub peers: Arc<dyn PeerNotifier>,
     pub npcs: Option<Arc<dyn NpcSource>>,
     pub metrics: Arc<Metrics>,
+    /// The latest sums over storage, for monitoring.
+    pub sums: monitoring::SumsCache,
 }

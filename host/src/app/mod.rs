@@ -1,6 +1,7 @@
 //! Use cases, one file per noun. Handlers, sockets and tasks call these; these call ports. No HTTP, SQL or wasmtime type here.
 
 pub mod error;
+pub mod limits;
 
 use std::sync::Arc;
 

@@ -12,3 +12,5 @@ pub mod openapi;
 pub mod router;
 pub mod routes;
 pub mod state;
+
+pub use router::router;

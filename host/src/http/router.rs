@@ -77,6 +77,8 @@ fn table() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(monitoring::metrics))
         // O  GET     /plugins
         .routes(routes!(plugins::report))
+        // -  GET     /signaling/ws  /signaling/stats (the socket checks its own credential)
+        .nest("/api/v1", crate::signaling::routes())
 }
 
 /// The whole HTTP service. Serve it with connect info: the rate limit counts by the socket's address.
@@ -98,7 +100,6 @@ pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
             ([(CONTENT_TYPE, kind)], document).into_response()
         }))
         .merge(docs::routes())
-        .merge(crate::signaling::routes())
         .layer(axum::middleware::from_fn_with_state(guard_state, guard));
     let routes = match cors {
         Some(cors) => routes.layer(cors),

@@ -39,7 +39,7 @@ pub struct Guard {
 }
 
 /// Lets a request through to its handler, or refuses it.
-pub async fn guard(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let state = &guard.state;
     let matched = request.extensions().get::<MatchedPath>().cloned();

@@ -7,6 +7,7 @@ pub mod members;
 pub mod monitoring;
 pub mod sessions;
 pub mod zones;
+pub mod limits;
 
 use std::sync::Arc;
 

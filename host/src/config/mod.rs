@@ -120,6 +120,9 @@ pub struct TasksConfig {
 pub struct PluginsConfig {
     /// Watched for components named after their slot, for example `rate-limit.wasm`. None: the bundled ones.
     pub dir: Option<PathBuf>,
+    /// `POLICY_MODE=native`: no component is loaded and the native defaults answer. For measuring what the components cost;
+    /// `POLICY_MODE=component` is the default.
+    pub native_only: bool,
     /// Handed to every policy: the `RATE_LIMIT_*` settings and every `POLICY_*` variable, by name.
     pub settings: Vec<(String, String)>,
 }

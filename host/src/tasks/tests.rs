@@ -119,7 +119,7 @@ impl Fixture {
             peers: peers.clone(),
             npcs: None,
             metrics: Arc::new(Metrics::new("test").unwrap()),
-            sums: Default::default(),
+            readings: Default::default(),
         });
         let fixture = Self {
             app,

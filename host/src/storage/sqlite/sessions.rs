@@ -72,7 +72,7 @@ impl SessionRepository for Database {
             },
         )
         .await?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(Opened::Done(opened))
     }
 
@@ -151,7 +151,7 @@ impl SessionRepository for Database {
         session.host_id = host.id;
         session.host = host.host_id;
         save(&mut tx, &mut session, now).await?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(Changed::Done(session))
     }
 
@@ -208,7 +208,7 @@ impl SessionRepository for Database {
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
-        tx.commit().await.map_err(failed)
+        self.commit(tx).await
     }
 
     async fn expire(&self, cutoff: Timestamp, now: Timestamp) -> Result<Vec<Session>> {
@@ -240,7 +240,7 @@ impl SessionRepository for Database {
             )
             .await?;
         }
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(sessions)
     }
 
@@ -255,7 +255,7 @@ impl SessionRepository for Database {
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(done.rows_affected())
     }
 
@@ -326,7 +326,7 @@ impl Database {
         if counted != Counted::default() {
             count(&mut tx, session.zone_id, counted).await?;
         }
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(Changed::Done(session))
     }
 

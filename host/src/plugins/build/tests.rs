@@ -13,11 +13,26 @@ const BUNDLED: [(&str, &str); 3] = [
 
 /// The guests of the tests, likewise.
 const GUESTS: [(&str, &str); 5] = [
-    ("tests/fixtures/guests/host-selection", "tests/fixtures/dist/host-selection.wasm"),
-    ("tests/fixtures/guests/npc-transform", "tests/fixtures/dist/npc-transform.wasm"),
-    ("tests/fixtures/guests/rate-limit", "tests/fixtures/dist/rate-limit.wasm"),
-    ("tests/fixtures/guests/unknown-import", "tests/fixtures/dist/unknown-import.wasm"),
-    ("tests/fixtures/guests/wrong-world", "tests/fixtures/dist/wrong-world.wasm"),
+    (
+        "tests/fixtures/guests/host-selection",
+        "tests/fixtures/dist/host-selection.wasm",
+    ),
+    (
+        "tests/fixtures/guests/npc-transform",
+        "tests/fixtures/dist/npc-transform.wasm",
+    ),
+    (
+        "tests/fixtures/guests/rate-limit",
+        "tests/fixtures/dist/rate-limit.wasm",
+    ),
+    (
+        "tests/fixtures/guests/unknown-import",
+        "tests/fixtures/dist/unknown-import.wasm",
+    ),
+    (
+        "tests/fixtures/guests/wrong-world",
+        "tests/fixtures/dist/wrong-world.wasm",
+    ),
 ];
 
 fn top() -> PathBuf {

@@ -132,10 +132,8 @@ impl Toolchain {
 fn linker(dir: &Path, debian_sysroot: &str) -> Option<PathBuf> {
     let rustup_sysroot = answer("rustc", dir, ["--print", "sysroot"]);
     let platform = answer("rustc", dir, ["-vV"]).and_then(|text| {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("host: ").map(str::to_owned));
-        line
+        text.lines()
+            .find_map(|line| line.strip_prefix("host: ").map(str::to_owned))
     });
     let roots = [rustup_sysroot, Some(debian_sysroot.to_owned())].into_iter().flatten();
     let lld = platform.and_then(|platform| {

@@ -80,7 +80,9 @@ fn client_address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> Ip
     for header in headers.get_all("x-forwarded-for").iter().rev() {
         let Ok(text) = header.to_str() else { return client };
         for hop in text.rsplit(',').map(str::trim) {
-            let address = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|a| a.ip()));
+            let address = hop
+                .parse::<IpAddr>()
+                .or_else(|_| hop.parse::<SocketAddr>().map(|a| a.ip()));
             let Ok(address) = address.map(|a| a.to_canonical()) else {
                 return client;
             };

@@ -99,7 +99,9 @@ impl Problem {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         *response.headers_mut() = headers;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response
     }
 }
@@ -113,7 +115,11 @@ impl IntoResponse for Problem {
 /// Writes the cause to the log under a new number, and returns the number.
 fn logged(error: &AppError, cause: &anyhow::Error) -> Option<String> {
     let number = random_hex::<8>().ok();
-    tracing::error!(instance = number.as_deref().unwrap_or(""), cause = format!("{cause:#}"), "{error}");
+    tracing::error!(
+        instance = number.as_deref().unwrap_or(""),
+        cause = format!("{cause:#}"),
+        "{error}"
+    );
     number.map(|number| format!("urn:p2p-coordinator:occurrence:{number}"))
 }
 

@@ -100,16 +100,29 @@ fn is_length_limit(error: &axum::Error) -> bool {
 /// The length the client announced, 0 when it did not.
 #[must_use]
 pub fn announced_length(headers: &HeaderMap) -> u64 {
-    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
+    headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// JSON, or not said.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return true };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    let essence = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     essence.is_empty()
         || essence.eq_ignore_ascii_case("application/json")
-        || (essence.len() > 5 && essence.is_char_boundary(essence.len() - 5) && essence[essence.len() - 5..].eq_ignore_ascii_case("+json"))
+        || (essence.len() > 5
+            && essence.is_char_boundary(essence.len() - 5)
+            && essence[essence.len() - 5..].eq_ignore_ascii_case("+json"))
 }
 
 /// The query of a request. Every bad parameter is collected; unknown ones are passed over.
@@ -180,7 +193,9 @@ impl Query {
     /// A whole number within bounds.
     pub fn integer(&mut self, name: &str, min: u32, max: u32) -> Option<u32> {
         let expected = format!("a whole number from {min} to {max}");
-        self.parsed(name, &expected, |text| text.parse().ok().filter(|number| (min..=max).contains(number)))
+        self.parsed(name, &expected, |text| {
+            text.parse().ok().filter(|number| (min..=max).contains(number))
+        })
     }
 
     /// `limit` and `offset`.

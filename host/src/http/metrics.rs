@@ -18,7 +18,10 @@ impl HttpMetrics {
     /// When the names are taken.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let requests = IntCounterVec::new(
-            Opts::new("p2p_http_requests_total", "HTTP requests by route, method and class of status"),
+            Opts::new(
+                "p2p_http_requests_total",
+                "HTTP requests by route, method and class of status",
+            ),
             &["route", "method", "status"],
         )?;
         let seconds = HistogramVec::new(

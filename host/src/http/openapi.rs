@@ -43,7 +43,10 @@ pub fn complete(document: &mut OpenApi, version: &str) {
     );
     components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     for (path, item) in &mut document.paths.paths {
-        let public = ["/health", "/metrics", "/openapi.json"].iter().any(|root| path.starts_with(root)) || path == "/";
+        let public = ["/health", "/metrics", "/openapi.json"]
+            .iter()
+            .any(|root| path.starts_with(root))
+            || path == "/";
         for operation in operations(item) {
             let takes_input = operation.request_body.is_some() || operation.parameters.is_some();
             let guarded = operation.security.is_some();
@@ -55,9 +58,17 @@ pub fn complete(document: &mut OpenApi, version: &str) {
                 (has_body, "413", "The body is too large"),
                 (has_body, "415", "The body is not JSON"),
                 (takes_input, "422", "Bad members; `errors` names each"),
-                (!public, "429", "Too many requests; `Retry-After` says when to try again"),
+                (
+                    !public,
+                    "429",
+                    "Too many requests; `Retry-After` says when to try again",
+                ),
                 (true, "500", "A fault of the service"),
-                (!public, "503", "A part of the service is away; `Retry-After` says when to try again"),
+                (
+                    !public,
+                    "503",
+                    "A part of the service is away; `Retry-After` says when to try again",
+                ),
             ];
             for (applies, status, description) in shared {
                 if applies {
@@ -88,10 +99,18 @@ fn add(operation: &mut Operation, status: &str, description: &str) {
         Some(_) => return,
         None => description.to_owned(),
     };
-    operation.responses.responses.insert(status.to_owned(), RefOr::T(problem(description)));
+    operation
+        .responses
+        .responses
+        .insert(status.to_owned(), RefOr::T(problem(description)));
 }
 
 fn problem(description: String) -> Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build()
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    ResponseBuilder::new()
+        .description(description)
+        .content(PROBLEM_JSON, content)
+        .build()
 }

@@ -23,7 +23,7 @@ use super::state::HttpState;
 
 /// All routes with their documentation.
 #[rustfmt::skip]
-fn table() -> OpenApiRouter<Arc<HttpState>> {
+pub(super) fn table() -> OpenApiRouter<Arc<HttpState>> {
     OpenApiRouter::with_openapi(openapi::Frame::openapi())
         // R  method  path
         // -  GET     /
@@ -95,10 +95,13 @@ pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
         state: state.clone(),
     });
     let routes = routes
-        .route("/openapi.json", get(move || async move {
-            let kind = HeaderValue::from_static("application/json");
-            ([(CONTENT_TYPE, kind)], document).into_response()
-        }))
+        .route(
+            "/openapi.json",
+            get(move || async move {
+                let kind = HeaderValue::from_static("application/json");
+                ([(CONTENT_TYPE, kind)], document).into_response()
+            }),
+        )
         .merge(docs::routes())
         .layer(axum::middleware::from_fn_with_state(guard_state, guard));
     let routes = match cors {

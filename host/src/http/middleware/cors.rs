@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::Method;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// The layer for these origins; none when no page may call.
@@ -19,7 +19,8 @@ pub fn layer(origins: &[String]) -> anyhow::Result<Option<CorsLayer>> {
     let origin = if any {
         AllowOrigin::any()
     } else {
-        let parse = |origin: &String| HeaderValue::from_str(origin).with_context(|| format!("CORS_ORIGINS: {origin:?}"));
+        let parse =
+            |origin: &String| HeaderValue::from_str(origin).with_context(|| format!("CORS_ORIGINS: {origin:?}"));
         AllowOrigin::list(origins.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?)
     };
     let exposed = [

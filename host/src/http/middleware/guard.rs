@@ -90,7 +90,12 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
     };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    guard.metrics.observe(template.unwrap_or(NO_ROUTE), &method, response.status(), started.elapsed());
+    guard.metrics.observe(
+        template.unwrap_or(NO_ROUTE),
+        &method,
+        response.status(),
+        started.elapsed(),
+    );
     response
 }
 
@@ -112,7 +117,10 @@ async fn answer(client: Client, mut request: Request, next: Next) -> Response {
 
 /// Gives an error of the router itself (unknown path, wrong method, bad percent-encoding) a problem document.
 fn problem(response: Response) -> Response {
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     if content_type.is_some_and(|text| text.contains("json")) {
         return response;
     }

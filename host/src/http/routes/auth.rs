@@ -35,6 +35,8 @@ pub async fn refresh(State(state): Shared, Body(request): Body<RefreshRequest>) 
 /// An answer that no cache may keep.
 fn secret(pair: &TokenPair) -> Response {
     let mut response = answer::ok(pair);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -20,13 +20,21 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let packed = |kind: &'static str, bytes: &'static [u8]| {
         get(move || async move {
             let mut response = part(kind, bytes);
-            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             response
         })
     };
     Router::new()
-        .route("/docs", get(|| async { part("text/html; charset=utf-8", PAGE.as_bytes()) }))
-        .route("/docs/start.js", get(|| async { part("text/javascript", START.as_bytes()) }))
+        .route(
+            "/docs",
+            get(|| async { part("text/html; charset=utf-8", PAGE.as_bytes()) }),
+        )
+        .route(
+            "/docs/start.js",
+            get(|| async { part("text/javascript", START.as_bytes()) }),
+        )
         .route("/docs/favicon.png", get(|| async { part("image/png", ICON) }))
         .route("/docs/swagger-ui.css", packed("text/css", CSS))
         .route("/docs/swagger-ui-bundle.js", packed("text/javascript", BUNDLE))

@@ -82,5 +82,9 @@ pub async fn ready(State(state): Shared) -> Response {
 }
 
 fn status_of(well: bool) -> StatusCode {
-    if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    if well {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }

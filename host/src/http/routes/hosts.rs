@@ -40,11 +40,7 @@ pub async fn heartbeat(
 /// The host.
 #[utoipa::path(get, path = "/api/v1/hosts/{host_id}", tag = "hosts", params(("host_id" = String, Path)),
     security(("token" = []), ("api_key" = [])), responses((status = 200, body = Host)))]
-pub async fn get(
-    State(state): Shared,
-    _: PlayerOrOperator,
-    Path(host_id): Path<String>,
-) -> Result<Response, AppError> {
+pub async fn get(State(state): Shared, _: PlayerOrOperator, Path(host_id): Path<String>) -> Result<Response, AppError> {
     Ok(answer::ok(&*hosts::get(&state.app, &host_id).await?))
 }
 

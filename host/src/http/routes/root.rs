@@ -35,7 +35,11 @@ pub async fn about(State(state): Shared) -> Response {
     answer::ok(&About {
         service: config.service.name.clone(),
         version: config.service.version.clone(),
-        status: if state.shutdown.is_cancelled() { "draining" } else { "running" },
+        status: if state.shutdown.is_cancelled() {
+            "draining"
+        } else {
+            "running"
+        },
         p2p_enabled: config.p2p.enabled,
         enabled_zones: zones,
         docs: "/docs",

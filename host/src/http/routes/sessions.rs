@@ -35,12 +35,10 @@ pub async fn create(
 /// The session.
 #[utoipa::path(get, path = "/api/v1/sessions/{session}", tag = "sessions", params(("session" = String, Path)),
     security(("token" = []), ("api_key" = [])), responses((status = 200, body = Session)))]
-pub async fn get(
-    State(state): Shared,
-    _: PlayerOrOperator,
-    Path(session): Path<String>,
-) -> Result<Response, AppError> {
-    Ok(answer::ok(&sessions::get(&state.app, &SessionKey::parse(&session)).await?))
+pub async fn get(State(state): Shared, _: PlayerOrOperator, Path(session): Path<String>) -> Result<Response, AppError> {
+    Ok(answer::ok(
+        &sessions::get(&state.app, &SessionKey::parse(&session)).await?,
+    ))
 }
 
 /// Starts a pending session.
@@ -97,7 +95,9 @@ pub async fn add_player(
     Body(AddPlayer { player_id }): Body<AddPlayer>,
 ) -> Result<Response, AppError> {
     sessions::add_player(&state.app, &caller, &SessionKey::parse(&session), &player_id).await?;
-    Ok(answer::message(format!("Player {player_id} added to session {session}")))
+    Ok(answer::message(format!(
+        "Player {player_id} added to session {session}"
+    )))
 }
 
 /// Removes a player from a live session, and its peers from the signaling. A player may remove itself.
@@ -110,7 +110,9 @@ pub async fn remove_player(
     Path((session, player_id)): Path<(String, String)>,
 ) -> Result<Response, AppError> {
     sessions::remove_player(&state.app, &caller, &SessionKey::parse(&session), &player_id).await?;
-    Ok(answer::message(format!("Player {player_id} removed from session {session}")))
+    Ok(answer::message(format!(
+        "Player {player_id} removed from session {session}"
+    )))
 }
 
 /// Active sessions of a host, newest first.
@@ -125,7 +127,9 @@ pub async fn active_for_host(
 ) -> Result<Response, AppError> {
     let page = query.page();
     query.finish()?;
-    Ok(answer::ok(&sessions::active_for_host(&state.app, &host_id, page).await?))
+    Ok(answer::ok(
+        &sessions::active_for_host(&state.app, &host_id, page).await?,
+    ))
 }
 
 /// Active sessions of a zone, newest first.
@@ -140,7 +144,9 @@ pub async fn active_for_zone(
 ) -> Result<Response, AppError> {
     let page = query.page();
     query.finish()?;
-    Ok(answer::ok(&sessions::active_for_zone(&state.app, &zone_id, page).await?))
+    Ok(answer::ok(
+        &sessions::active_for_zone(&state.app, &zone_id, page).await?,
+    ))
 }
 
 /// Ends live sessions without activity for so long.

@@ -30,11 +30,7 @@ pub async fn define(
 /// The zone.
 #[utoipa::path(get, path = "/api/v1/zones/{zone_id}", tag = "zones", params(("zone_id" = String, Path)),
     security(("token" = []), ("api_key" = [])), responses((status = 200, body = Zone)))]
-pub async fn get(
-    State(state): Shared,
-    _: PlayerOrOperator,
-    Path(zone_id): Path<String>,
-) -> Result<Response, AppError> {
+pub async fn get(State(state): Shared, _: PlayerOrOperator, Path(zone_id): Path<String>) -> Result<Response, AppError> {
     Ok(answer::ok(&zones::get(&state.app, &zone_id).await?))
 }
 

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
 use crate::config::{Config, DatabaseUrl, Environment, Report};
-use crate::domain::clock::{Clock as _, SharedClock, SystemClock};
+use crate::domain::clock::{SharedClock, SystemClock};
 use crate::http::state::HttpState;
 use crate::lifecycle::{self, Signals};
 use crate::npcs::HttpNpcSource;
@@ -80,7 +80,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     let listener = serve::bind(&config.server)?;
     let address = listener.local_addr().context("the listener has no address")?;
     let service = Service::compose(config).await?;
-    let accepting = service.accept(listener);
+    let accepting = service.accept(listener)?;
     service.announce(address);
     lifecycle::tell_manager("READY=1");
     let signal = signals.next().await;
@@ -97,11 +97,6 @@ struct Service {
     connections: TaskTracker,
 }
 
-/// What still accepts connections, and how to end that.
-struct Accepting {
-    stop: CancellationToken,
-}
-
 impl Service {
     /// Opens every part and starts the background tasks.
     async fn compose(config: Config) -> anyhow::Result<Self> {
@@ -113,7 +108,7 @@ impl Service {
         let storage = open_storage(&config).await?;
         let live = live::memory::open();
         fill_board(&storage, &live).await?;
-        let plugins = PluginRuntime::start(&config.plugins, &config.service.data_dir, metrics.clone()).await?;
+        let plugins = start_plugins(config.clone(), metrics.clone()).await?;
         let policies = plugins.policies();
         let limits = HubLimits {
             max_connections: config.server.max_connections,
@@ -157,12 +152,14 @@ impl Service {
         })
     }
 
-    fn accept(&self, listener: TcpListener) -> Accepting {
+    /// Serves on the listener until the returned token is cancelled.
+    fn accept(&self, listener: TcpListener) -> anyhow::Result<CancellationToken> {
         let stop = CancellationToken::new();
-        let router = http::router(self.state.clone());
+        let router = http::router(self.state.clone())?;
+        let connections = self.connections.clone();
         self.connections
-            .spawn(serve::run(listener, router, self.connections.clone(), stop.clone()));
-        Accepting { stop }
+            .spawn(serve::run(listener, router, connections, stop.clone()));
+        Ok(stop)
     }
 
     /// Says where the service is found; in development also what to try first.
@@ -182,13 +179,13 @@ impl Service {
     }
 
     /// Drains in order: not ready, peers sent away, no new connections, requests in hand, heartbeats, storage.
-    async fn stop(self, accepting: Accepting) {
+    async fn stop(self, accepting: CancellationToken) {
         let (state, end) = (&self.state, Instant::now() + self.config.server.shutdown_grace);
         let left = || end.saturating_duration_since(Instant::now());
         state.shutdown.cancel();
         // The rest of the grace is for requests in hand.
         state.hub.drain(left() * 4 / 5).await;
-        accepting.stop.cancel();
+        accepting.cancel();
         self.connections.close();
         state.tracker.close();
         let rest = async {
@@ -209,6 +206,14 @@ impl Service {
         state.app.storage.health.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Loads the policies on a thread of its own: compiling takes a while.
+async fn start_plugins(config: Arc<Config>, metrics: Arc<Metrics>) -> anyhow::Result<Arc<PluginRuntime>> {
+    let start = move || PluginRuntime::start(&config.plugins, &config.service.data_dir, metrics);
+    tokio::task::spawn_blocking(start)
+        .await
+        .context("loading the policies panicked")?
 }
 
 async fn open_storage(config: &Config) -> anyhow::Result<Storage> {

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, Mode, Origin, Problem, Report, Source};
+use crate::config::{self, Config, Mode, Origin, PluginsConfig, Problem, Report, Source};
+use crate::plugins::slot_name::SlotName;
 use crate::{boot, http, plugins};
 
 /// Exit status when settings are wrong.
@@ -48,13 +49,7 @@ pub enum Plugin {
     /// Compile a policy written in Rust into a component.
     Build(Build),
     /// Try a component as the service would before it serves. Exit status 0 when it would be taken.
-    Check {
-        /// The component.
-        file: PathBuf,
-        /// Print one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(Check),
 }
 
 /// Arguments of `plugin build`.
@@ -67,6 +62,23 @@ pub struct Build {
     pub out: Option<PathBuf>,
 }
 
+/// Arguments of `plugin check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The component.
+    pub file: PathBuf,
+    /// The slot it is for: host-selection, rate-limit or npc-transform. Without it, the one whose world it exports.
+    #[arg(long, value_parser = slot)]
+    pub slot: Option<SlotName>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn slot(text: &str) -> Result<SlotName, String> {
+    SlotName::parse(text).ok_or_else(|| "no such slot".to_owned())
+}
+
 /// Does what the command line says.
 #[must_use]
 pub fn run(cli: &Cli) -> ExitCode {
@@ -74,8 +86,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         None | Some(Command::Serve) => with_settings(cli, serve),
         Some(Command::CheckConfig { json }) => with_settings(cli, |source| check_config(source, *json)),
         Some(Command::Plugin(Plugin::Build(build))) => build_policy(build),
-        Some(Command::Plugin(Plugin::Check { file, json })) => check_policy(file, *json),
-        Some(Command::Openapi) => match http::openapi_json() {
+        Some(Command::Plugin(Plugin::Check(check))) => with_settings(cli, |source| check_policy(source, check)),
+        Some(Command::Openapi) => match http::openapi_document(env!("CARGO_PKG_VERSION")) {
             Ok(text) => print(&text),
             Err(error) => fail(1, &format!("{error:#}")),
         },
@@ -184,6 +196,25 @@ fn build_policy(build: &Build) -> ExitCode {
             built.source_digest
         )),
         Err(error) => fail(1, &format!("{:#}", anyhow::Error::new(error))),
+    }
+}
+
+fn check_policy(source: &Source, check: &Check) -> ExitCode {
+    let settings = PluginsConfig::from_source(source).settings;
+    match plugins::check::check(&check.file, check.slot, &settings) {
+        Ok(report) => {
+            print(&if check.json {
+                format!("{:#}", serde_json::json!(report))
+            } else {
+                report.to_string()
+            });
+            if report.accepted {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(1)
+            }
+        }
+        Err(error) => fail(1, &format!("{error:#}")),
     }
 }
 

@@ -4,6 +4,8 @@
 //! `storage`, `live`, `npcs` and `plugins` implement `ports`. Nothing imports sideways.
 
 pub mod app;
+pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;

@@ -1,4 +1,22 @@
 //! Black-box tests: everything a client, an operator or a policy author can see, over the real process.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test that asked for it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed step fails the test that asked for it"
+)]
 
+mod authorization;
+mod durability;
+mod http_auth;
+mod http_hosts;
+mod http_monitoring;
+mod http_sessions;
+mod http_surface;
+mod http_zones;
+mod lifecycle;
+mod npcs;
+mod policies;
+mod rate_limits;
+mod signaling;
 mod webrtc;

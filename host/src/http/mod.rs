@@ -13,7 +13,7 @@ pub mod router;
 pub mod routes;
 pub mod state;
 
-pub use router::router;
+pub use router::{openapi_document, router};
 
 #[cfg(test)]
 mod tests;

@@ -81,14 +81,27 @@ pub(super) fn table() -> OpenApiRouter<Arc<HttpState>> {
         .nest("/api/v1", crate::signaling::routes())
 }
 
+/// The OpenAPI document, as text to read.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn openapi_document(version: &str) -> anyhow::Result<String> {
+    Ok(documented(version).1.to_pretty_json()?)
+}
+
+fn documented(version: &str) -> (Router<Arc<HttpState>>, utoipa::openapi::OpenApi) {
+    let (routes, mut document) = table().split_for_parts();
+    openapi::complete(&mut document, version);
+    (routes, document)
+}
+
 /// The whole HTTP service. Serve it with connect info: the rate limit counts by the socket's address.
 ///
 /// # Errors
 /// When a metric's name is taken, or an origin of `CORS_ORIGINS` cannot stand in a header.
 pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
     let cors = cors::layer(&state.app.config.security.cors_origins)?;
-    let (routes, mut document) = table().split_for_parts();
-    openapi::complete(&mut document, &state.app.config.service.version);
+    let (routes, document) = documented(&state.app.config.service.version);
     let document = Bytes::from(document.to_json()?);
     let guard_state = Arc::new(Guard {
         metrics: HttpMetrics::register(&state.app.metrics.registry)?,

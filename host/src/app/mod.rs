@@ -1,7 +1,13 @@
 //! Use cases, one file per noun. Handlers, sockets and tasks call these; these call ports. No HTTP, SQL or wasmtime type here.
 
+pub mod auth;
 pub mod error;
+pub mod hosts;
 pub mod limits;
+pub mod members;
+pub mod monitoring;
+pub mod sessions;
+pub mod zones;
 
 use std::sync::Arc;
 
@@ -25,4 +31,6 @@ pub struct App {
     pub peers: Arc<dyn PeerNotifier>,
     pub npcs: Option<Arc<dyn NpcSource>>,
     pub metrics: Arc<Metrics>,
+    /// The latest readings of the stores; starts as its default.
+    pub readings: monitoring::Readings,
 }

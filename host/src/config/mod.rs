@@ -2,136 +2,37 @@
 //!
 //! One file per section. Every error names the variable, its value (secrets hidden) and what would be right.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod ai_service;
+mod database;
+mod log;
+mod p2p;
+mod plugins;
+mod rate_limit;
+mod reader;
+mod redis;
+mod secrets;
+mod security;
+mod server;
+mod service;
+pub mod settings;
+mod source;
+mod tasks;
+#[cfg(test)]
+mod tests;
 
-use secrecy::SecretString;
-
-/// Where the service runs. Production refuses weak settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
-    Development,
-    Testing,
-    Production,
-}
-
-/// `SERVICE_NAME`, `SERVICE_VERSION`, `ENVIRONMENT`, `DEBUG`, and where data is kept.
-#[derive(Clone, Debug)]
-pub struct ServiceConfig {
-    pub name: String,
-    pub version: String,
-    pub environment: Environment,
-    pub debug: bool,
-    /// `DATA_DIR`: the embedded database, generated secrets, compiled policies.
-    pub data_dir: PathBuf,
-}
-
-/// `HOST`, `PORT`, and how long a shutdown may take.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    pub host: IpAddr,
-    pub port: u16,
-    /// `SHUTDOWN_GRACE_SECONDS`: from the signal to the hard end.
-    pub shutdown_grace: Duration,
-    /// `TRUSTED_PROXIES`: addresses whose `X-Forwarded-For` is believed. Empty: the socket's address counts.
-    pub trusted_proxies: Vec<IpAddr>,
-}
-
-/// Which database.
-#[derive(Clone, Debug)]
-pub enum DatabaseUrl {
-    /// A file of the embedded database.
-    Sqlite(PathBuf),
-    /// `postgresql://…`; carries a password.
-    Postgres(SecretString),
-}
-
-/// `DATABASE_URL`, `DATABASE_POOL_SIZE`, `DATABASE_MAX_OVERFLOW`.
-#[derive(Clone, Debug)]
-pub struct DatabaseConfig {
-    pub url: DatabaseUrl,
-    pub pool_size: u32,
-    pub max_overflow: u32,
-}
-
-/// `REDIS_URL`, `REDIS_MAX_CONNECTIONS`.
-#[derive(Clone, Debug)]
-pub struct RedisConfig {
-    /// None: live state in memory, one node.
-    pub url: Option<SecretString>,
-    pub max_connections: u32,
-}
-
-/// `JWT_SECRET_KEY`, `COORDINATOR_API_KEY`, `CORS_ORIGINS` and the switches of the field.
-#[derive(Clone, Debug)]
-pub struct SecurityConfig {
-    pub jwt_secret_key: SecretString,
-    pub coordinator_api_key: SecretString,
-    /// Exact origins, or one `*`.
-    pub cors_origins: Vec<String>,
-    pub jwt_validation_enabled: bool,
-    pub api_key_validation_enabled: bool,
-}
-
-/// `AI_SERVICE_ENABLED`, `AI_SERVICE_URL`.
-#[derive(Clone, Debug)]
-pub struct AiServiceConfig {
-    pub enabled: bool,
-    /// Without a trailing slash.
-    pub url: String,
-    /// `AI_SERVICE_TIMEOUT_SECONDS`: the whole request.
-    pub timeout: Duration,
-}
-
-/// `P2P_ENABLED`, `SESSION_TIMEOUT_MINUTES`, `HOST_HEARTBEAT_TIMEOUT_MINUTES`.
-#[derive(Clone, Debug)]
-pub struct P2pConfig {
-    pub enabled: bool,
-    pub session_timeout: Duration,
-    pub host_heartbeat_timeout: Duration,
-}
-
-/// Requests per window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    pub requests: u32,
-    pub window_seconds: u32,
-}
-
-/// `RATE_LIMIT_*`.
-#[derive(Clone, Debug)]
-pub struct RateLimitConfig {
-    pub enabled: bool,
-    pub api: Limit,
-    pub websocket: Limit,
-    pub auth: Limit,
-}
-
-/// `NPC_BROADCAST_INTERVAL`, `SESSION_HEALTH_CHECK_INTERVAL`.
-#[derive(Clone, Debug)]
-pub struct TasksConfig {
-    pub npc_broadcast_interval: Duration,
-    pub session_health_check_interval: Duration,
-}
-
-/// `PLUGIN_DIR` and what policies get to read.
-#[derive(Clone, Debug)]
-pub struct PluginsConfig {
-    /// Watched for components named after their slot, for example `rate-limit.wasm`. None: the bundled ones.
-    pub dir: Option<PathBuf>,
-    /// Handed to every policy: the `RATE_LIMIT_*` settings and every `POLICY_*` variable, by name.
-    pub settings: Vec<(String, String)>,
-}
-
-/// `LOG_LEVEL`, `LOG_FORMAT`, `LOG_FILE`.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// A level name, or a full filter directive.
-    pub level: String,
-    pub json: bool,
-    pub file: Option<PathBuf>,
-}
+pub use ai_service::AiServiceConfig;
+pub use database::{DatabaseConfig, DatabaseUrl};
+pub use log::LogConfig;
+pub use p2p::P2pConfig;
+pub use plugins::PluginsConfig;
+pub use rate_limit::{Limit, RateLimitConfig};
+pub use reader::{Effective, Problem};
+pub use redis::RedisConfig;
+pub use security::SecurityConfig;
+pub use server::ServerConfig;
+pub use service::{Environment, ServiceConfig};
+pub use source::{Origin, Source};
+pub use tasks::TasksConfig;
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -147,4 +48,76 @@ pub struct Config {
     pub tasks: TasksConfig,
     pub plugins: PluginsConfig,
     pub log: LogConfig,
+}
+
+/// What loading tells beside the settings themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Every setting as it holds, secrets hidden.
+    pub effective: Vec<Effective>,
+    /// What is odd but no error.
+    pub warnings: Vec<String>,
+    /// What was done on the operator's behalf.
+    pub notices: Vec<String>,
+    /// All that is wrong. Empty exactly when there is a `Config`.
+    pub problems: Vec<Problem>,
+}
+
+/// Whether loading may write generated secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The service starts: missing secrets are made and kept.
+    Start,
+    /// Only a look: nothing on disk changes.
+    Check,
+}
+
+/// Reads and validates all settings. None when something is wrong; the report then names every problem.
+#[must_use]
+pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
+    let mut reader = reader::Reader::new(source);
+    let service = ServiceConfig::read(&mut reader);
+    let server = ServerConfig::read(&mut reader);
+    let database = DatabaseConfig::read(&mut reader, &service.data_dir);
+    let redis = RedisConfig::read(&mut reader);
+    let ai_service = AiServiceConfig::read(&mut reader);
+    let p2p = P2pConfig::read(&mut reader);
+    let rate_limit = RateLimitConfig::read(&mut reader);
+    let tasks = TasksConfig::read(&mut reader);
+    let plugins = PluginsConfig::read(&mut reader);
+    let log = LogConfig::read(&mut reader, service.debug);
+    // Last: it makes secrets only when all else is right.
+    let store = security::store(&service.data_dir, mode == Mode::Start);
+    let (security, kept) = SecurityConfig::read(&mut reader, service.environment, &store);
+    let mut report = Report {
+        effective: reader.effective(),
+        warnings: reader.warnings,
+        notices: kept.notices,
+        problems: reader.problems,
+    };
+    for effective in &mut report.effective {
+        let generated = match effective.name {
+            "JWT_SECRET_KEY" => kept.jwt_secret_key.is_some(),
+            "COORDINATOR_API_KEY" => kept.coordinator_api_key.is_some(),
+            _ => false,
+        };
+        if generated {
+            effective.value = "***".to_owned();
+            effective.origin = Origin::Generated;
+        }
+    }
+    let config = Config {
+        service,
+        server,
+        database,
+        redis,
+        security,
+        ai_service,
+        p2p,
+        rate_limit,
+        tasks,
+        plugins,
+        log,
+    };
+    (report.problems.is_empty().then_some(config), report)
 }

@@ -1,1 +1,3 @@
 //! Shared live state, behind `ports::live`.
+
+pub mod memory;

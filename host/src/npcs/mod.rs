@@ -1,1 +1,5 @@
 //! The AI service, behind `ports::npc_source`.
+
+mod http;
+
+pub use http::HttpNpcSource;

@@ -4,6 +4,7 @@
 //! (ownership, capacity, transitions) are decided inside the method's own transaction, never by the caller between
 //! two calls.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -215,6 +216,23 @@ pub trait SessionRepository: Send + Sync {
 
     /// Removes at most `limit` sessions that were over before `cutoff`; returns how many.
     async fn purge(&self, cutoff: Timestamp, limit: u32) -> Result<u64>;
+
+    /// How many live sessions each host (`host_id`) serves; hosts without one are left out.
+    async fn live_counts(&self) -> Result<HashMap<String, u32>> {
+        let filter = SessionFilter {
+            statuses: SessionStatus::ALL
+                .into_iter()
+                .filter(|status| status.is_live())
+                .collect(),
+            limit: u32::MAX,
+            ..SessionFilter::default()
+        };
+        let mut counts = HashMap::new();
+        for session in self.list(&filter).await? {
+            *counts.entry(session.host).or_insert(0) += 1;
+        }
+        Ok(counts)
+    }
 
     /// Sums over all sessions.
     async fn sums(&self) -> Result<SessionSums>;

@@ -1,1 +1,3 @@
 //! Durable storage, behind `ports::storage`.
+
+pub mod sqlite;

@@ -1,0 +1,431 @@
+//! The one table of all settings: name, section, default, meaning. It drives reading, `check-config`, the example file and
+//! the search for misspelt names. It holds no value of any process.
+
+/// How a value may be shown in logs, errors and reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// As it is.
+    Plain,
+    /// A URL: without its user, password and query.
+    WithoutPassword,
+    /// Never.
+    Never,
+}
+
+/// One variable the service reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub name: &'static str,
+    /// Heading in the documentation.
+    pub section: &'static str,
+    /// What holds when the variable is missing or empty; empty when there is no fixed default.
+    pub default: &'static str,
+    /// What it does and which values are right. One or two short sentences.
+    pub meaning: &'static str,
+    pub shown: Shown,
+}
+
+const fn plain(section: &'static str, name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting {
+        name,
+        section,
+        default,
+        meaning,
+        shown: Shown::Plain,
+    }
+}
+
+const fn url(section: &'static str, name: &'static str, meaning: &'static str) -> Setting {
+    Setting {
+        name,
+        section,
+        default: "",
+        meaning,
+        shown: Shown::WithoutPassword,
+    }
+}
+
+const fn secret(section: &'static str, name: &'static str, meaning: &'static str) -> Setting {
+    Setting {
+        name,
+        section,
+        default: "",
+        meaning,
+        shown: Shown::Never,
+    }
+}
+
+const SERVICE: &str = "Service";
+const SERVER: &str = "Server";
+const DATABASE: &str = "Database";
+const REDIS: &str = "Redis";
+const SECURITY: &str = "Security";
+const AI: &str = "AI service";
+const P2P: &str = "Peer-to-peer";
+const LIMITS: &str = "Rate limiting";
+const TASKS: &str = "Background tasks";
+const PLUGINS: &str = "Policies";
+const LOG: &str = "Logging";
+
+/// Variables with this prefix are handed to the policies by name.
+pub const POLICY_PREFIX: &str = "POLICY_";
+
+/// Every variable the service reads, in the order of the documentation.
+pub const SETTINGS: &[Setting] = &[
+    plain(SERVICE, "SERVICE_NAME", "p2p-coordinator", "Name in answers and logs."),
+    plain(
+        SERVICE,
+        "SERVICE_VERSION",
+        env!("CARGO_PKG_VERSION"),
+        "Version in answers.",
+    ),
+    plain(
+        SERVICE,
+        "ENVIRONMENT",
+        "development",
+        "development, testing or production. Production refuses weak settings.",
+    ),
+    plain(SERVICE, "DEBUG", "false", "true: LOG_LEVEL is DEBUG unless it is set."),
+    plain(
+        SERVICE,
+        "DATA_DIR",
+        "./data",
+        "Folder of the embedded database, generated secrets and compiled policies.",
+    ),
+    plain(SERVER, "HOST", "0.0.0.0", "IP address to listen on."),
+    plain(
+        SERVER,
+        "PORT",
+        "8001",
+        "Port to listen on, 0 to 65535. With 0 the system chooses one.",
+    ),
+    plain(
+        SERVER,
+        "SHUTDOWN_GRACE_SECONDS",
+        "20",
+        "Time from the signal to the hard end, 0 to 600 seconds.",
+    ),
+    plain(
+        SERVER,
+        "TRUSTED_PROXIES",
+        "",
+        "Comma-separated IP addresses whose X-Forwarded-For is believed. Empty: the address of the socket counts.",
+    ),
+    plain(
+        SERVER,
+        "WS_MAX_CONNECTIONS",
+        "100000",
+        "WebSocket connections at one time, 1 to 10000000.",
+    ),
+    plain(
+        SERVER,
+        "WORKER_THREADS",
+        "",
+        "Threads that serve requests, 1 to 1024. Empty: one for each processor.",
+    ),
+    url(
+        DATABASE,
+        "DATABASE_URL",
+        "sqlite:///relative/path.db, sqlite:////absolute/path.db, sqlite:path.db, postgresql:// or postgresql+asyncpg://. Empty: coordinator.db in DATA_DIR.",
+    ),
+    plain(
+        DATABASE,
+        "DATABASE_POOL_SIZE",
+        "20",
+        "Database connections kept, 1 to 500.",
+    ),
+    plain(
+        DATABASE,
+        "DATABASE_MAX_OVERFLOW",
+        "10",
+        "Database connections above DATABASE_POOL_SIZE in a rush, 0 to 500.",
+    ),
+    url(
+        REDIS,
+        "REDIS_URL",
+        "redis:// or rediss:// URL of shared live state. Empty: memory, one node.",
+    ),
+    plain(REDIS, "REDIS_MAX_CONNECTIONS", "50", "Redis connections, 1 to 10000."),
+    secret(
+        SECURITY,
+        "JWT_SECRET_KEY",
+        "Signs tokens; 32 characters or more. Empty outside production: made at the first start and kept in DATA_DIR/secrets.env.",
+    ),
+    secret(
+        SECURITY,
+        "COORDINATOR_API_KEY",
+        "Key of the game server and of operators; 32 characters or more. Empty outside production: made at the first start and kept in DATA_DIR/secrets.env.",
+    ),
+    plain(
+        SECURITY,
+        "CORS_ORIGINS",
+        "",
+        "Comma-separated origins of browsers that may call, or *. Empty: * outside production, none in production.",
+    ),
+    plain(
+        SECURITY,
+        "JWT_VALIDATION_ENABLED",
+        "true",
+        "false: callers without a token may act as any player. Refused in production.",
+    ),
+    plain(
+        SECURITY,
+        "API_KEY_VALIDATION_ENABLED",
+        "true",
+        "false: every caller is an operator. Refused in production.",
+    ),
+    plain(
+        AI,
+        "AI_SERVICE_ENABLED",
+        "true",
+        "Whether NPC state is fetched and sent to peers.",
+    ),
+    plain(
+        AI,
+        "AI_SERVICE_URL",
+        "http://localhost:8000",
+        "http:// or https:// URL of the AI service.",
+    ),
+    plain(
+        AI,
+        "AI_SERVICE_TIMEOUT_SECONDS",
+        "5",
+        "Limit of one request to the AI service, 0.1 to 60 seconds.",
+    ),
+    plain(
+        P2P,
+        "P2P_ENABLED",
+        "true",
+        "false: every session request is answered with server routing.",
+    ),
+    plain(
+        P2P,
+        "SESSION_TIMEOUT_MINUTES",
+        "30",
+        "A session without activity ends after so many minutes, 0.01 to 10080.",
+    ),
+    plain(
+        P2P,
+        "HOST_HEARTBEAT_TIMEOUT_MINUTES",
+        "5",
+        "A host without a heartbeat goes offline after so many minutes, 0.01 to 1440.",
+    ),
+    plain(
+        LIMITS,
+        "RATE_LIMIT_ENABLED",
+        "true",
+        "Whether requests and messages are limited.",
+    ),
+    plain(
+        LIMITS,
+        "RATE_LIMIT_API_REQUESTS",
+        "100",
+        "API requests in a window for one address, 1 to 1000000.",
+    ),
+    plain(
+        LIMITS,
+        "RATE_LIMIT_API_WINDOW",
+        "60",
+        "That window, 1 to 86400 seconds.",
+    ),
+    plain(
+        LIMITS,
+        "RATE_LIMIT_WS_REQUESTS",
+        "1000",
+        "WebSocket messages in a window for one connection, 1 to 1000000.",
+    ),
+    plain(LIMITS, "RATE_LIMIT_WS_WINDOW", "60", "That window, 1 to 86400 seconds."),
+    plain(
+        LIMITS,
+        "RATE_LIMIT_AUTH_REQUESTS",
+        "10",
+        "Token requests in a window for one address, 1 to 1000000.",
+    ),
+    plain(
+        LIMITS,
+        "RATE_LIMIT_AUTH_WINDOW",
+        "60",
+        "That window, 1 to 86400 seconds.",
+    ),
+    plain(
+        TASKS,
+        "NPC_BROADCAST_INTERVAL",
+        "5",
+        "Between two fetches of NPC state, 0.05 to 3600 seconds.",
+    ),
+    plain(
+        TASKS,
+        "SESSION_HEALTH_CHECK_INTERVAL",
+        "30",
+        "Between two checks for inactive sessions, 0.05 to 3600 seconds.",
+    ),
+    plain(
+        TASKS,
+        "SESSION_RETENTION_DAYS",
+        "7",
+        "Sessions that are over are removed after so many days, 0.01 to 3650.",
+    ),
+    plain(
+        PLUGINS,
+        "PLUGIN_DIR",
+        "",
+        "Folder that is watched for policies, for example rate-limit.wasm. Empty: the bundled policies.",
+    ),
+    plain(
+        PLUGINS,
+        "POLICY_MODE",
+        "component",
+        "component, or native: the built-in code of the bundled policies answers, for diagnosis.",
+    ),
+    plain(
+        LOG,
+        "LOG_LEVEL",
+        "INFO",
+        "TRACE, DEBUG, INFO, WARNING or ERROR, or a filter as in info,p2p_coordinator=debug. RUST_LOG goes before it.",
+    ),
+    plain(LOG, "LOG_FORMAT", "text", "text or json."),
+    plain(
+        LOG,
+        "LOG_FILE",
+        "",
+        "File that also gets the log; a new one each day, the date behind its name. Empty: stderr alone.",
+    ),
+];
+
+/// The setting with this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The example file: every setting with its meaning, commented out at its default.
+#[must_use]
+pub fn example_file() -> String {
+    let mut text = String::from(
+        "# Settings of the P2P coordinator. Copy to .env in the working folder, or hand over with --env-file.\n\
+         # A variable of the environment goes before the same variable here. `p2p-coordinator check-config` shows\n\
+         # what holds and where each value comes from.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        if setting.section != section {
+            section = setting.section;
+            text.push_str(&format!("\n# --- {section} ---\n"));
+        }
+        text.push_str(&format!(
+            "\n# {}\n# {}={}\n",
+            setting.meaning, setting.name, setting.default
+        ));
+    }
+    text.push_str(&format!(
+        "\n# Every other variable with the prefix {POLICY_PREFIX} is handed to the policies by name.\n"
+    ));
+    text
+}
+
+/// The known name that is closest to a misspelt one, if any is close.
+#[must_use]
+pub fn did_you_mean(name: &str) -> Option<&'static str> {
+    let upper = name.to_ascii_uppercase();
+    let contained = SETTINGS
+        .iter()
+        .map(|setting| setting.name)
+        .find(|known| upper.len() >= 8 && known.ends_with(&upper));
+    SETTINGS
+        .iter()
+        .map(|setting| (distance(&upper, setting.name), setting.name))
+        .min()
+        .filter(|(steps, known)| *steps <= 3 && *steps < known.len() / 2)
+        .map(|(_, known)| known)
+        .or(contained)
+}
+
+/// Single-character edits between two names.
+fn distance(a: &str, b: &str) -> usize {
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().take(128).enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The variables of the deployment guide, literally.
+    const GUIDE: [&str; 29] = [
+        "SERVICE_NAME",
+        "SERVICE_VERSION",
+        "ENVIRONMENT",
+        "DEBUG",
+        "LOG_LEVEL",
+        "HOST",
+        "PORT",
+        "DATABASE_URL",
+        "DATABASE_POOL_SIZE",
+        "DATABASE_MAX_OVERFLOW",
+        "REDIS_URL",
+        "REDIS_MAX_CONNECTIONS",
+        "JWT_SECRET_KEY",
+        "COORDINATOR_API_KEY",
+        "CORS_ORIGINS",
+        "AI_SERVICE_ENABLED",
+        "AI_SERVICE_URL",
+        "P2P_ENABLED",
+        "SESSION_TIMEOUT_MINUTES",
+        "HOST_HEARTBEAT_TIMEOUT_MINUTES",
+        "RATE_LIMIT_ENABLED",
+        "RATE_LIMIT_API_REQUESTS",
+        "RATE_LIMIT_API_WINDOW",
+        "RATE_LIMIT_WS_REQUESTS",
+        "RATE_LIMIT_WS_WINDOW",
+        "RATE_LIMIT_AUTH_REQUESTS",
+        "RATE_LIMIT_AUTH_WINDOW",
+        "NPC_BROADCAST_INTERVAL",
+        "SESSION_HEALTH_CHECK_INTERVAL",
+    ];
+
+    #[test]
+    fn every_variable_of_the_guide_is_known() {
+        for name in GUIDE {
+            assert!(find(name).is_some(), "{name} is missing from the table");
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::BTreeSet<_> = SETTINGS.iter().map(|s| s.name).collect();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn misspelt_names_are_recognised() {
+        assert_eq!(did_you_mean("RATE_LIMIT_API_REQUEST"), Some("RATE_LIMIT_API_REQUESTS"));
+        assert_eq!(did_you_mean("SECRET_KEY"), Some("JWT_SECRET_KEY"));
+        assert_eq!(did_you_mean("PROT"), None);
+        assert_eq!(did_you_mean("COMPLETELY_DIFFERENT"), None);
+    }
+
+    #[test]
+    fn the_example_file_is_up_to_date() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/p2p-coordinator.env.example");
+        if std::env::var_os("UPDATE_EXAMPLE").is_some() {
+            std::fs::write(&path, example_file()).unwrap();
+        }
+        let stored = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            stored,
+            example_file(),
+            "run the test with UPDATE_EXAMPLE=1 and commit {}",
+            path.display()
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! What handlers share. Made once, in `boot`.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::app::auth::Authenticator;
+use crate::app::limits::Limiter;
+use crate::plugins::PluginRuntime;
+use crate::signaling::hub::Hub;
+
+/// The state of the HTTP server, behind an `Arc`.
+pub struct HttpState {
+    pub app: Arc<App>,
+    pub auth: Authenticator,
+    pub limiter: Arc<Limiter>,
+    pub hub: Arc<Hub>,
+    pub plugins: Arc<PluginRuntime>,
+    /// Sockets and other long-lived work of requests run here.
+    pub tracker: TaskTracker,
+    /// Cancelled when the service drains.
+    pub shutdown: CancellationToken,
+}

@@ -1,0 +1,39 @@
+//! Live state in the memory of one node: the board of hosts, token buckets, presence. Gone with the process.
+
+mod board;
+pub mod bucket;
+mod buckets;
+mod presence;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::ports::live::{Live, LiveHealth, Result};
+
+/// Live state of one node, empty.
+#[must_use]
+pub fn open() -> Live {
+    Live {
+        hosts: Arc::new(board::Board::default()),
+        buckets: Arc::new(buckets::Buckets::new(buckets::MOST)),
+        presence: Arc::new(presence::Peers::default()),
+        health: Arc::new(Memory),
+    }
+}
+
+struct Memory;
+
+#[async_trait]
+impl LiveHealth for Memory {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

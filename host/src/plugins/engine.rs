@@ -1,0 +1,86 @@
+//! The WebAssembly engine of the process and the thread that moves its epoch. Knows nothing of slots or worlds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::limits;
+
+/// The engine, with its ticker. Dropping it ends the ticker; instances that still run then have no deadline, so it is
+/// dropped last.
+pub struct PolicyEngine {
+    engine: Engine,
+    stop: Arc<AtomicBool>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+impl PolicyEngine {
+    /// Builds the engine and starts its ticker.
+    ///
+    /// # Errors
+    ///
+    /// When the machine does not allow the address space or the thread.
+    pub fn start() -> anyhow::Result<Self> {
+        let engine = Engine::new(&config())?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let ticker = std::thread::Builder::new().name("policy-ticker".to_owned()).spawn({
+            let (engine, stop) = (engine.clone(), Arc::clone(&stop));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(limits::TICK);
+                    engine.increment_epoch();
+                }
+            }
+        })?;
+        Ok(Self {
+            engine,
+            stop,
+            ticker: Some(ticker),
+        })
+    }
+
+    /// The engine itself; cheap to clone.
+    #[must_use]
+    pub const fn get(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Drop for PolicyEngine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(ticker) = self.ticker.take() {
+            let _ended = ticker.join();
+        }
+    }
+}
+
+fn config() -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(limits::TOTAL_INSTANCES)
+        .total_core_instances(limits::TOTAL_CORE_INSTANCES)
+        .total_memories(limits::TOTAL_MEMORIES)
+        .total_tables(limits::TOTAL_MEMORIES)
+        .total_stacks(0)
+        .max_core_instances_per_component(24)
+        .max_memories_per_component(4)
+        .max_tables_per_component(8)
+        .max_memory_size(limits::MEMORY_BYTES)
+        .table_elements(limits::TABLE_ELEMENTS)
+        .max_unused_warm_slots(16)
+        .linear_memory_keep_resident(2 << 20)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_reservation(limits::MEMORY_BYTES as u64)
+        .memory_may_move(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(limits::STACK_BYTES)
+        .wasm_backtrace_max_frames(None)
+        .wasm_component_model(true)
+        .concurrency_support(false);
+    config
+}

@@ -1,0 +1,86 @@
+//! Every deadline, cap and count of the policy runtime, in one place. No logic here.
+
+use std::time::Duration;
+
+/// How often the engine's epoch moves. Deadlines are counted in these.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// `describe`, `configure` and instantiation, in ticks.
+pub const LIFECYCLE_TICKS: u64 = 50;
+/// `score` and `decide`, in ticks.
+pub const DECISION_TICKS: u64 = 5;
+/// `rank`, in ticks.
+pub const RANK_TICKS: u64 = 20;
+/// `transform`, in ticks.
+pub const TRANSFORM_TICKS: u64 = 50;
+
+/// Linear memory of one instance, all its memories together, in bytes.
+pub const MEMORY_BYTES: usize = 64 << 20;
+/// Elements of one table of an instance.
+pub const TABLE_ELEMENTS: usize = 20_000;
+/// Stack of a guest, in bytes.
+pub const STACK_BYTES: usize = 512 << 10;
+/// Linear memories that all instances of the process may hold together.
+pub const TOTAL_MEMORIES: u32 = 384;
+/// Core instances that all components of the process may hold together.
+pub const TOTAL_CORE_INSTANCES: u32 = 1024;
+/// Component instances of the process.
+pub const TOTAL_INSTANCES: u32 = 256;
+
+/// Bytes a guest may hand to the host in one call: an answer, or a log line. Small slots.
+pub const SMALL_ANSWER_BYTES: usize = 64 << 10;
+/// The same for `npc-transform`, whose answers grow with the zone.
+pub const LARGE_ANSWER_BYTES: usize = 8 << 20;
+
+/// Largest component that is read, in bytes.
+pub const COMPONENT_BYTES: u64 = 64 << 20;
+/// Largest compiled component that is read back, in bytes.
+pub const COMPILED_BYTES: u64 = 512 << 20;
+/// Compiled components that are kept.
+pub const COMPILED_FILES: usize = 32;
+
+/// Log lines of one call.
+pub const LOG_LINES: u32 = 16;
+/// Bytes of one log line.
+pub const LOG_LINE_BYTES: usize = 1024;
+/// Bytes of a name or version in `describe`.
+pub const NAME_BYTES: usize = 128;
+/// Bytes of a summary in `describe`, and of any reason that is shown.
+pub const SUMMARY_BYTES: usize = 1024;
+
+/// Candidates that a policy gets to rank. The best by score are taken.
+pub const CANDIDATES: usize = 1000;
+/// Picks that the coordinator looks at.
+pub const PICKS: u32 = 16;
+/// Bytes of a pick's reason and of a denial.
+pub const REASON_BYTES: usize = 256;
+/// Draws of one rate-limit decision.
+pub const DRAWS: usize = 4;
+/// Tokens of a bucket.
+pub const BUCKET_CAPACITY: u32 = 1_000_000;
+/// Seconds of a bucket's window.
+pub const BUCKET_WINDOW_SECONDS: u32 = 86_400;
+/// NPCs of one frame that a policy sees. Larger frames go to the native default.
+pub const NPCS: usize = 20_000;
+
+/// Calls after which an instance is replaced by a fresh one.
+pub const CALLS_PER_INSTANCE: u32 = 100_000;
+/// One call in so many is timed on the slots that are called for every request.
+pub const SAMPLE: u64 = 64;
+
+/// Failures in a row that open the breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// First pause of an open breaker.
+pub const BREAKER_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause of an open breaker.
+pub const BREAKER_LONGEST: Duration = Duration::from_secs(60);
+
+/// How long `rank` and `transform` wait for their turn before the native default answers.
+pub const TURN: Duration = Duration::from_millis(100);
+
+/// How long the policy folder must be quiet before it is read.
+pub const DEBOUNCE: Duration = Duration::from_millis(120);
+/// The longest that a folder which never is quiet puts off a reading.
+pub const DEBOUNCE_LONGEST: Duration = Duration::from_secs(1);
+/// How often the policy folder is looked at without any event, for file systems that send none.
+pub const RESCAN: Duration = Duration::from_secs(2);

@@ -1,0 +1,316 @@
+//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial. The first
+//! step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::component::{Component, Linker};
+
+use super::cache::{Cache, Origin};
+use super::engine::PolicyEngine;
+use super::failure::{Refusal, Step, shortened};
+use super::instance::{About, Imports, Instance, Release, Source};
+use super::limits;
+use super::slot_name::SlotName;
+use super::state::GuestState;
+use super::wasi;
+use super::worlds::{Description, World};
+use crate::domain::clock::{Clock, SystemClock};
+
+/// The contract this coordinator speaks.
+pub const WIT_PACKAGE: &str = "p2p-coordinator:policy/";
+/// The version of the contract this coordinator speaks. A policy may be built for any version with the same major number.
+pub const WIT_VERSION: &str = "1.0.0";
+
+/// What loading needs beside the bytes.
+pub struct Loader {
+    pub engine: PolicyEngine,
+    /// None: compiled anew each time.
+    pub cache: Option<Cache>,
+    pub settings: Arc<[(String, String)]>,
+    /// Whether the sample questions are asked.
+    pub trial: bool,
+}
+
+/// A step that passed, as it is told to whoever watches.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    pub step: Step,
+    pub detail: String,
+    pub took: Duration,
+}
+
+/// A release and the instance that passed the trial.
+pub type Loaded<W> = (Arc<Release<W>>, Instance<W>);
+
+/// Reads a component whole.
+///
+/// # Errors
+///
+/// A refusal at step `read`.
+pub fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
+    let refused = |error: std::io::Error| Refusal::new(Step::Read, format!("cannot read {}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(refused)?;
+    file.take(limits::COMPONENT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(refused)?;
+    if bytes.len() as u64 > limits::COMPONENT_BYTES {
+        let reason = format!("{} is larger than {} bytes", path.display(), limits::COMPONENT_BYTES);
+        return Err(Refusal::new(Step::Read, reason));
+    }
+    Ok(bytes)
+}
+
+/// SHA-256 in hex.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// What a component imports and exports, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
+impl Outline {
+    /// Reads the outline without compiling anything.
+    ///
+    /// # Errors
+    ///
+    /// A refusal at step `parse`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        let refused = |reason: String| Refusal::new(Step::Parse, reason);
+        if bytes.is_empty() {
+            return Err(refused("the file is empty".to_owned()));
+        }
+        let mut outline = Self::default();
+        let mut depth = 0u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload.map_err(|error| refused(format!("not a whole WebAssembly component: {error}")))?;
+            match payload {
+                Payload::Version {
+                    encoding: Encoding::Module,
+                    ..
+                } if depth == 0 => {
+                    return Err(refused(
+                        "a core module, not a component; build it with `plugin build`".to_owned(),
+                    ));
+                }
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        let import = import.map_err(|error| refused(error.to_string()))?;
+                        outline.imports.push(import.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        let export = export.map_err(|error| refused(error.to_string()))?;
+                        outline.exports.push(export.name.name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(outline)
+    }
+
+    /// The slot whose world it implements, none when it implements none.
+    #[must_use]
+    pub fn slot(&self) -> Option<SlotName> {
+        SlotName::ALL
+            .into_iter()
+            .find(|slot| self.version_of(slot.export()).is_some())
+    }
+
+    /// The version of an exported interface of the contract.
+    fn version_of(&self, interface: &str) -> Option<&str> {
+        self.exports.iter().find_map(|name| version(name, interface))
+    }
+
+    /// Checks the exports against a slot's world; answers the version of the contract.
+    fn check_world(&self, slot: SlotName) -> Result<String, Refusal> {
+        let mut found = None;
+        for interface in ["lifecycle", slot.export()] {
+            let Some(version) = self.version_of(interface) else {
+                let name = format!("{WIT_PACKAGE}{interface}@{WIT_VERSION}");
+                let other = match self.slot() {
+                    Some(other) if other != slot => format!(" (it is a policy for the slot {})", other.as_str()),
+                    _ => String::new(),
+                };
+                let reason = format!(
+                    "it does not export `{name}`, which the world {} needs{other}",
+                    slot.as_str()
+                );
+                return Err(Refusal::new(Step::World, reason));
+            };
+            if major(version) != major(WIT_VERSION) {
+                let reason =
+                    format!("it is built for version {version} of the contract; this coordinator speaks {WIT_VERSION}");
+                return Err(Refusal::new(Step::World, reason));
+            }
+            found = Some(version);
+        }
+        Ok(found.unwrap_or(WIT_VERSION).to_owned())
+    }
+
+    fn check_imports(&self, slot: SlotName) -> Result<Imports, Refusal> {
+        let mut imports = Imports {
+            details: false,
+            wasi: false,
+        };
+        for name in &self.imports {
+            if version(name, slot.import()).is_some() {
+                imports.details = true;
+            } else if wasi::is_known(name) {
+                imports.wasi = true;
+            } else if version(name, "logging").is_none() && !is_type_only(name, slot) {
+                let reason = format!("it imports `{name}`, which no policy of this slot gets");
+                return Err(Refusal::new(Step::Imports, reason));
+            }
+        }
+        Ok(imports)
+    }
+}
+
+/// The version in `name`, when it names this interface of the contract.
+fn version<'a>(name: &'a str, interface: &str) -> Option<&'a str> {
+    name.strip_prefix(WIT_PACKAGE)?
+        .strip_prefix(interface)?
+        .strip_prefix('@')
+}
+
+/// A component may import the types of an interface it exports.
+fn is_type_only(name: &str, slot: SlotName) -> bool {
+    ["lifecycle", slot.export()]
+        .iter()
+        .any(|interface| version(name, interface).is_some())
+}
+
+fn major(version: &str) -> &str {
+    version.split('.').next().unwrap_or(version)
+}
+
+impl Loader {
+    /// Takes every step. `watch` is told of each step that passed.
+    ///
+    /// # Errors
+    ///
+    /// The step that failed and why.
+    pub fn load<W: World>(
+        &self,
+        source: Source,
+        bytes: &[u8],
+        watch: &mut dyn FnMut(Passed),
+    ) -> Result<Loaded<W>, Refusal> {
+        let mut started = Instant::now();
+        let mut passed = |step, detail: String| {
+            let took = started.elapsed();
+            started = Instant::now();
+            watch(Passed { step, detail, took });
+        };
+
+        let digest = digest(bytes);
+        let outline = Outline::parse(bytes)?;
+        passed(
+            Step::Parse,
+            format!("a component of {} bytes, sha256 {digest}", bytes.len()),
+        );
+        let wit_version = outline.check_world(W::SLOT)?;
+        passed(Step::World, format!("{} {wit_version}", W::SLOT.as_str()));
+        let imports = outline.check_imports(W::SLOT)?;
+        passed(Step::Imports, outline.imports.join(", "));
+
+        let (component, origin) = self.compile(&digest, bytes)?;
+        passed(
+            Step::Compile,
+            match origin {
+                Origin::Cached => "compiled code found".to_owned(),
+                Origin::Compiled => "compiled".to_owned(),
+            },
+        );
+        let pre = self.prepare::<W>(&component, imports)?;
+        let about = About {
+            source,
+            digest,
+            wit_version,
+            description: Description {
+                name: String::new(),
+                version: String::new(),
+                summary: String::new(),
+            },
+            loaded_at: SystemClock.now(),
+        };
+        let mut release = Release::new(
+            about,
+            imports,
+            self.engine.get().clone(),
+            pre,
+            Arc::clone(&self.settings),
+        );
+        let mut instance = release
+            .bare_instance()
+            .map_err(|failure| Refusal::new(Step::Instantiate, failure.to_string()))?;
+        passed(Step::Instantiate, String::new());
+
+        let said = instance
+            .run(limits::LIFECYCLE_TICKS, |instance| Ok(W::describe(instance)?))
+            .map_err(|failure| Refusal::new(Step::Describe, failure.to_string()))?;
+        if said.name.is_empty() {
+            return Err(Refusal::new(Step::Describe, "its name is empty"));
+        }
+        release.about.description = Description {
+            name: shortened(&said.name, limits::NAME_BYTES),
+            version: shortened(&said.version, limits::NAME_BYTES),
+            summary: shortened(&said.summary, limits::SUMMARY_BYTES),
+        };
+        let Description { name, version, .. } = &release.about.description;
+        passed(Step::Describe, format!("{name} {version}"));
+
+        instance
+            .run(limits::LIFECYCLE_TICKS, |instance| {
+                Ok(W::configure(instance, release.settings())?)
+            })
+            .map_err(|failure| Refusal::new(Step::Configure, failure.to_string()))?
+            .map_err(|reason| Refusal::new(Step::Configure, shortened(&reason, limits::SUMMARY_BYTES)))?;
+        passed(Step::Configure, format!("{} settings", release.settings().len()));
+
+        if self.trial {
+            W::trial(&mut instance).map_err(|failure| Refusal::new(Step::Trial, failure.to_string()))?;
+            passed(Step::Trial, String::new());
+        }
+        Ok((Arc::new(release), instance))
+    }
+
+    fn compile(&self, digest: &str, bytes: &[u8]) -> Result<(Component, Origin), Refusal> {
+        let engine = self.engine.get();
+        let compiled = match &self.cache {
+            Some(cache) => cache.component(engine, digest, bytes),
+            None => Component::new(engine, bytes).map(|component| (component, Origin::Compiled)),
+        };
+        compiled.map_err(|error| Refusal::new(Step::Compile, shortened(&format!("{error:#}"), limits::SUMMARY_BYTES)))
+    }
+
+    fn prepare<W: World>(&self, component: &Component, imports: Imports) -> Result<W::Pre, Refusal> {
+        let refused =
+            |step, error: &wasmtime::Error| Refusal::new(step, shortened(&format!("{error:#}"), limits::SUMMARY_BYTES));
+        let mut linker: Linker<GuestState<W::Call>> = Linker::new(self.engine.get());
+        W::link(&mut linker).map_err(|error| refused(Step::Imports, &error))?;
+        if imports.wasi {
+            wasi::link(&mut linker).map_err(|error| refused(Step::Imports, &error))?;
+        }
+        let pre = linker
+            .instantiate_pre(component)
+            .map_err(|error| refused(Step::Imports, &error))?;
+        W::prepare(pre).map_err(|error| refused(Step::World, &error))
+    }
+}

@@ -1,0 +1,338 @@
+//! The slot `npc-transform`: lays a frame out in numbers and shared names, asks for patches, and applies them. The NPCs
+//! themselves never leave the coordinator.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use npc_transform_policy as native;
+use serde_json::{Map, Value};
+use wasmtime::Store;
+use wasmtime::component::{HasSelf, InstancePre, Linker};
+
+use super::{Description, World, lifecycle_of_world};
+use crate::domain::clock::Timestamp;
+use crate::plugins::failure::Failure;
+use crate::plugins::instance::Instance;
+use crate::plugins::limits;
+use crate::plugins::slot::Slot;
+use crate::plugins::slot_name::SlotName;
+use crate::plugins::state::GuestState;
+use crate::plugins::turns::Turns;
+use crate::ports::policies::{NpcFrame, NpcTransforming};
+
+mod bindings {
+    wasmtime::component::bindgen!({ world: "npc-transform", path: "../wit" });
+}
+
+use bindings::exports::p2p_coordinator::policy::transformation as wit;
+use bindings::p2p_coordinator::policy::npcs;
+
+type Npc = Map<String, Value>;
+
+/// The frame of the call in hand.
+pub type Frame = Option<Arc<NpcFrame>>;
+
+impl npcs::Host for GuestState<Frame> {
+    fn member(&mut self, npc: u32, name: String) -> Option<String> {
+        let frame = self.call.as_ref()?;
+        Some(frame.npcs.get(npc as usize)?.get(&name)?.to_string())
+    }
+}
+
+/// The world as bound here.
+pub struct Bound;
+
+lifecycle_of_world!(bindings, Frame);
+
+impl World for Bound {
+    const SLOT: SlotName = SlotName::NpcTransform;
+    const ANSWER_BYTES: usize = limits::LARGE_ANSWER_BYTES;
+    const SAMPLE: u64 = 1;
+
+    type Call = Frame;
+    type Pre = bindings::NpcTransformPre<GuestState<Frame>>;
+    type Guest = bindings::NpcTransform;
+
+    fn link(linker: &mut Linker<GuestState<Frame>>) -> wasmtime::Result<()> {
+        bindings::NpcTransform::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+    }
+
+    fn prepare(pre: InstancePre<GuestState<Frame>>) -> wasmtime::Result<Self::Pre> {
+        bindings::NpcTransformPre::new(pre)
+    }
+
+    fn instantiate(pre: &Self::Pre, store: &mut Store<GuestState<Frame>>) -> wasmtime::Result<Self::Guest> {
+        pre.instantiate(store)
+    }
+
+    fn describe(instance: &mut Instance<Self>) -> wasmtime::Result<Description> {
+        call_describe(instance)
+    }
+
+    fn configure(instance: &mut Instance<Self>, settings: &[(String, String)]) -> wasmtime::Result<Result<(), String>> {
+        call_configure(instance, settings)
+    }
+
+    fn trial(instance: &mut Instance<Self>) -> Result<(), Failure> {
+        for count in [0, 1, 40] {
+            let frame = Arc::new(sample_frame(count));
+            instance.run(limits::TRANSFORM_TICKS, |instance| ask(instance, &frame))?;
+        }
+        Ok(())
+    }
+}
+
+/// A frame as the trial asks it.
+#[must_use]
+pub fn sample_frame(count: u32) -> NpcFrame {
+    let npc = |number: u32| {
+        let state = |states: [&'static str; 3]| states.into_iter().nth(number as usize % 3);
+        let record = serde_json::json!({
+            "npc_id": format!("npc-{number}"),
+            "name": format!("Villager {number}"),
+            "position": {"x": f64::from(number), "y": f64::from(number % 7) * 0.5},
+            "dialogue_state": state(["idle", "talking", "waiting"]),
+            "quest_status": state(["none", "offered", "done"]),
+            "health": 100 - number % 100,
+            "_plan": {"goal": "wander"},
+            "mood": "calm",
+            "internal": ["mood"],
+        });
+        match record {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        }
+    };
+    NpcFrame {
+        zone_id: "zone-1".to_owned(),
+        tick: 1,
+        now: Timestamp(1_750_000_000_000),
+        npcs: (0..count).map(npc).collect(),
+    }
+}
+
+/// The texts of a frame, each once.
+#[derive(Default)]
+struct Strings<'a> {
+    texts: Vec<&'a str>,
+    indexes: HashMap<&'a str, u32>,
+    /// The index found at each place of the record before. Records of one zone have the same members, mostly.
+    places: Vec<u32>,
+}
+
+impl<'a> Strings<'a> {
+    fn index(&mut self, text: &'a str) -> u32 {
+        let next = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        *self.indexes.entry(text).or_insert_with(|| {
+            self.texts.push(text);
+            next
+        })
+    }
+
+    fn at(&mut self, place: usize, text: &'a str) -> u32 {
+        if let Some(&guess) = self.places.get(place)
+            && self.texts.get(guess as usize).is_some_and(|known| *known == text)
+        {
+            return guess;
+        }
+        let index = self.index(text);
+        if let Some(kept) = self.places.get_mut(place) {
+            *kept = index;
+        } else if self.places.len() == place {
+            self.places.push(index);
+        }
+        index
+    }
+}
+
+/// Lays a frame out as the contract wants it; the names are answered apart, to check the answer with.
+fn lay_out(frame: &NpcFrame) -> (wit::Frame, Vec<&str>) {
+    let mut strings = Strings::default();
+    let npcs = frame
+        .npcs
+        .iter()
+        .map(|npc| {
+            let members = npc
+                .keys()
+                .enumerate()
+                .map(|(place, name)| strings.at(place, name))
+                .collect();
+            let mut state = |name| npc.get(name).and_then(Value::as_str).map(|text| strings.index(text));
+            let (x, y) = position(npc);
+            wit::Npc {
+                x,
+                y,
+                dialogue_state: state("dialogue_state"),
+                quest_status: state("quest_status"),
+                members,
+            }
+        })
+        .collect();
+    let laid_out = wit::Frame {
+        zone_id: frame.zone_id.clone(),
+        tick: frame.tick,
+        now_ms: u64::try_from(frame.now.0).unwrap_or(0),
+        strings: strings.texts.iter().map(|text| (*text).to_owned()).collect(),
+        npcs,
+    };
+    (laid_out, strings.texts)
+}
+
+/// `position.x` and `position.y`, or `x` and `y`; 0 for what is not there.
+fn position(npc: &Npc) -> (f64, f64) {
+    let number = |value: Option<&Value>| value.and_then(Value::as_f64).unwrap_or(0.0);
+    match npc.get("position") {
+        Some(Value::Object(at)) => (number(at.get("x")), number(at.get("y"))),
+        _ => (number(npc.get("x")), number(npc.get("y"))),
+    }
+}
+
+/// What is to be done to one NPC, checked.
+#[derive(Clone, Debug, Default)]
+struct Patch {
+    remove: Vec<String>,
+    set: Vec<(String, Value)>,
+}
+
+/// What is to be done to a frame, checked.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    hidden: HashSet<u32>,
+    patches: HashMap<u32, Patch>,
+}
+
+impl Changes {
+    fn check(answer: wit::Changes, frame: &NpcFrame, names: &[&str]) -> Result<Self, Failure> {
+        let count = frame.npcs.len();
+        let in_frame = |index: u32| {
+            if (index as usize) < count {
+                Ok(index)
+            } else {
+                Err(Failure::invalid(format!("NPC {index} of {count}")))
+            }
+        };
+        let mut changes = Self::default();
+        for index in answer.hidden {
+            if !changes.hidden.insert(in_frame(index)?) {
+                return Err(Failure::invalid(format!("NPC {index} hidden twice")));
+            }
+        }
+        changes.patches.reserve(answer.patches.len());
+        for patch in answer.patches {
+            let index = in_frame(patch.npc)?;
+            if changes.patches.insert(index, Patch::check(patch, names)?).is_some() {
+                return Err(Failure::invalid(format!("NPC {index} patched twice")));
+            }
+        }
+        Ok(changes)
+    }
+
+    fn apply(mut self, npcs: Vec<Npc>) -> Vec<Npc> {
+        (0u32..)
+            .zip(npcs)
+            .filter(|(index, _)| !self.hidden.contains(index))
+            .map(|(index, mut npc)| {
+                if let Some(patch) = self.patches.remove(&index) {
+                    for name in &patch.remove {
+                        npc.remove(name);
+                    }
+                    npc.extend(patch.set);
+                }
+                npc
+            })
+            .collect()
+    }
+}
+
+impl Patch {
+    fn check(patch: wit::Patch, names: &[&str]) -> Result<Self, Failure> {
+        let remove = patch
+            .remove
+            .into_iter()
+            .map(|index| match names.get(index as usize) {
+                Some(name) => Ok((*name).to_owned()),
+                None => Err(Failure::invalid(format!("name {index} of {}", names.len()))),
+            })
+            .collect::<Result<_, _>>()?;
+        let set = patch
+            .set
+            .into_iter()
+            .map(|member| match serde_json::from_str(&member.value) {
+                Ok(value) => Ok((member.name, value)),
+                Err(error) => Err(Failure::invalid(format!("the value of a member is not JSON: {error}"))),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { remove, set })
+    }
+}
+
+fn ask(instance: &mut Instance<Bound>, frame: &Arc<NpcFrame>) -> Result<Changes, Failure> {
+    let (question, names) = lay_out(frame);
+    if instance.reads_details() {
+        instance.store.data_mut().call = Some(Arc::clone(frame));
+    }
+    let answer = instance
+        .guest
+        .p2p_coordinator_policy_transformation()
+        .call_transform(&mut instance.store, &question);
+    instance.store.data_mut().call = None;
+    Changes::check(answer?, frame, &names)
+}
+
+/// What the native default makes of a frame.
+fn native_transform(npcs: Vec<Npc>) -> Vec<Npc> {
+    let transform = |mut npc: Npc| {
+        let removed = native::removed(
+            npc.keys().map(String::as_str),
+            native::mark,
+            |name| name,
+            || npc.get(native::INTERNAL).map(Value::to_string),
+        );
+        if !removed.is_empty() {
+            let removed: Vec<String> = removed.into_iter().map(str::to_owned).collect();
+            npc.retain(|name, _| !removed.iter().any(|internal| internal == name));
+        }
+        npc
+    };
+    npcs.into_iter().map(transform).collect()
+}
+
+/// The slot as the application calls it.
+pub struct NpcView {
+    slot: Arc<Slot<Bound>>,
+    turns: Turns,
+}
+
+impl NpcView {
+    /// The policy in `slot`, with the native default behind it.
+    #[must_use]
+    pub fn new(slot: Arc<Slot<Bound>>) -> Self {
+        Self {
+            slot,
+            turns: Turns::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl NpcTransforming for NpcView {
+    async fn transform(&self, frame: NpcFrame) -> Vec<Npc> {
+        if frame.npcs.len() > limits::NPCS {
+            return native_transform(frame.npcs);
+        }
+        let frame = Arc::new(frame);
+        let changes = self
+            .turns
+            .take(&self.slot, || {
+                self.slot
+                    .call(limits::TRANSFORM_TICKS, |instance| ask(instance, &frame))
+            })
+            .await;
+        let npcs = Arc::try_unwrap(frame).map_or_else(|shared| shared.npcs.clone(), |frame| frame.npcs);
+        match changes {
+            Some(changes) => changes.apply(npcs),
+            None => native_transform(npcs),
+        }
+    }
+}

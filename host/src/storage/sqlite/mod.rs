@@ -1,0 +1,177 @@
+//! Storage in one SQLite file: connections, migrations, and the mapping of errors. One file per noun beside it.
+//!
+//! One connection writes, a pool of others reads. SQLite has one writer at a time anyway; queueing for it here is fair
+//! and never ends in `SQLITE_BUSY` within the process. The write-ahead log is synced on every commit
+//! (`synchronous=FULL`): an acknowledged write survives `kill -9` and a power cut. With `NORMAL` it would survive only
+//! the former.
+
+mod hosts;
+mod refresh;
+mod sessions;
+mod zones;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+
+use crate::ports::storage::{Result, Storage, StorageError, StorageHealth};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// How long a call waits for a connection of its pool.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long SQLite waits for another process that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prepared statements kept per connection; more than this module has.
+const STATEMENTS: usize = 256;
+
+/// Opens the file at `path`, creates it (readable by its owner only) and its folder when missing, and brings the
+/// schema up to date. `pool` connections read beside the one that writes.
+///
+/// # Errors
+/// The folder or file cannot be made, is no SQLite database, or has a schema that this program does not know.
+pub async fn open(path: &Path, pool: u32) -> anyhow::Result<Storage> {
+    create_file(path).with_context(|| format!("cannot create the database {}", path.display()))?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS);
+    let write = connections(1)
+        .connect_with(options.clone())
+        .await
+        .with_context(|| format!("cannot open the database {}", path.display()))?;
+    MIGRATIONS
+        .run(&write)
+        .await
+        .with_context(|| format!("cannot bring the database {} up to date", path.display()))?;
+    let read = connections(pool.max(1))
+        .connect_with(options.pragma("query_only", "ON"))
+        .await
+        .with_context(|| format!("cannot open the database {} for reading", path.display()))?;
+    let database = Arc::new(Database { write, read });
+    Ok(Storage {
+        hosts: database.clone(),
+        zones: database.clone(),
+        sessions: database.clone(),
+        refresh: database.clone(),
+        health: database,
+    })
+}
+
+fn create_file(path: &Path) -> std::io::Result<()> {
+    let mut folder = DirBuilder::new();
+    let mut file = OpenOptions::new();
+    folder.recursive(true);
+    file.create(true).append(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        folder.mode(0o700);
+        file.mode(0o600);
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        folder.create(parent)?;
+    }
+    file.open(path).map(drop)
+}
+
+/// Connections to a local file do not go stale: they are never tested, aged or closed for idleness.
+fn connections(count: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .min_connections(1)
+        .max_connections(count)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// The open file.
+struct Database {
+    write: SqlitePool,
+    read: SqlitePool,
+}
+
+impl Database {
+    /// Starts a transaction that holds the write lock from the start, so that what it reads stays true until it commits.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
+        self.write.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl StorageHealth for Database {
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.read).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        // The last connection to close folds the log back into the file; it must be the one that may write.
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+/// SQLite's primary result codes that a later attempt may not meet: busy, locked, interrupted, I/O error, disk full,
+/// cannot open.
+const PASSING_CODES: [i32; 6] = [5, 6, 9, 10, 13, 14];
+
+/// Maps an error of the driver by what the caller can do about it.
+fn failed(error: sqlx::Error) -> StorageError {
+    let passing = match &error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(database) => database
+            .code()
+            .and_then(|code| code.parse::<i32>().ok())
+            .is_some_and(|code| PASSING_CODES.contains(&(code & 0xff))),
+        _ => false,
+    };
+    if passing {
+        StorageError::Unavailable(error.into())
+    } else {
+        StorageError::Internal(error.into())
+    }
+}
+
+/// Reads a column of JSON text.
+fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> sqlx::Result<T> {
+    serde_json::from_str(row.try_get(column)?).map_err(|error| undecodable(column, error))
+}
+
+/// Reads a column that holds the name of a status.
+fn status<T>(row: &SqliteRow, column: &str, parse: fn(&str) -> Option<T>) -> sqlx::Result<T> {
+    let name: &str = row.try_get(column)?;
+    parse(name).ok_or_else(|| undecodable(column, format!("unknown status {name:?}")))
+}
+
+fn undecodable(column: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: error.into(),
+    }
+}
+
+/// Writes a value as JSON text.
+fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| StorageError::Internal(error.into()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! The real process: started on a free port with a data folder of its own, watched, killed, restarted.
+//!
+//! The program is looked for beside the test executable, or where `P2P_COORDINATOR_BIN` points.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::wait::PATIENCE;
+
+/// The API key of every server that the tests start.
+pub const API_KEY: &str = "black-box-api-key-0123456789-0123456789-0123";
+/// The signing key of every server that the tests start.
+pub const JWT_SECRET: &str = "black-box-jwt-secret-9876543210-9876543210-98";
+
+/// The program under test.
+#[must_use]
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("P2P_COORDINATOR_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("the test executable has a path");
+    let profile = test.ancestors().nth(2).expect("it lies in target/<profile>/deps");
+    let path = profile.join(format!("p2p-coordinator{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build` first, or set P2P_COORDINATOR_BIN",
+        path.display()
+    );
+    path
+}
+
+/// How to start a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    env: BTreeMap<String, String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let pairs = [
+            ("ENVIRONMENT", "development"),
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+            ("LOG_LEVEL", "info"),
+            ("JWT_SECRET_KEY", JWT_SECRET),
+            ("COORDINATOR_API_KEY", API_KEY),
+            ("AI_SERVICE_ENABLED", "false"),
+            ("RATE_LIMIT_ENABLED", "false"),
+        ];
+        Self {
+            env: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        }
+    }
+}
+
+impl Options {
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Leaves a variable out.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.env.remove(name);
+        self
+    }
+
+    /// Starts a server in a fresh data folder and waits until it listens.
+    #[must_use]
+    pub fn start(self) -> Server {
+        let home = tempfile::Builder::new().prefix("p2p-black-box-").tempdir().expect("a temporary folder");
+        Server::launch(Arc::new(home), self)
+    }
+
+    /// Runs the program to its end (for `check-config` and refusals) and returns its status and all it said.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> (ExitStatus, String) {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let mut child = self.command(home.path()).args(arguments).spawn().expect("the program starts");
+        let said = Log::default();
+        let readers = said.follow(&mut child);
+        let status = wait_for_end(&mut child).unwrap_or_else(|| {
+            child.kill().ok();
+            panic!("the program did not end; it said:\n{}", said.text())
+        });
+        for reader in readers {
+            reader.join().ok();
+        }
+        (status, said.text())
+    }
+
+    fn command(&self, home: &Path) -> Command {
+        let mut command = Command::new(program());
+        command
+            .env_clear()
+            .env("DATA_DIR", home.join("data"))
+            .envs(&self.env)
+            .current_dir(home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+    }
+}
+
+/// Everything the process printed, line by line.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn push(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    fn follow(&self, child: &mut Child) -> Vec<std::thread::JoinHandle<()>> {
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
+            child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
+        ];
+        streams
+            .into_iter()
+            .flatten()
+            .map(|stream| {
+                let log = self.clone();
+                std::thread::spawn(move || {
+                    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                        log.push(line);
+                    }
+                })
+            })
+            .collect()
+    }
+}
+
+/// A running coordinator. Killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: String,
+    home: Arc<TempDir>,
+    options: Options,
+    log: Log,
+}
+
+static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
+impl Server {
+    /// A server of its own with the defaults of the tests: development, no rate limits, no AI service.
+    #[must_use]
+    pub fn start() -> Self {
+        Options::default().start()
+    }
+
+    /// One server for all tests that leave no trace others could stumble over. Stops with the last test that holds it.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        let mut slot = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = slot.upgrade() {
+            return server;
+        }
+        let server = Arc::new(Self::start());
+        *slot = Arc::downgrade(&server);
+        server
+    }
+
+    fn launch(home: Arc<TempDir>, options: Options) -> Self {
+        let mut child = options.command(home.path()).spawn().expect("the program starts");
+        let log = Log::default();
+        log.follow(&mut child);
+        let mut server = Self {
+            child,
+            address: String::new(),
+            home,
+            options,
+            log,
+        };
+        server.address = server.wait_for_address();
+        server
+    }
+
+    fn wait_for_address(&mut self) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(address) = self.log.text().lines().find_map(address_in) {
+                return address;
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the server ended with {status}:\n{}", self.log.text());
+            }
+            assert!(Instant::now() < end, "the server did not say where it listens:\n{}", self.log.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// `127.0.0.1:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The folder the process runs in; its data lies in `data` below.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// All that the process has printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// A client without a credential.
+    #[must_use]
+    pub fn anonymous(&self) -> Client {
+        Client::new(&self.address)
+    }
+
+    /// A client with the API key.
+    #[must_use]
+    pub fn operator(&self) -> Client {
+        self.anonymous().with_api_key(API_KEY)
+    }
+
+    /// A client with a fresh access token of this player.
+    pub async fn player(&self, player_id: &str) -> Client {
+        let token = self.operator().token(player_id).await;
+        self.anonymous().with_bearer(&token)
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
+        assert!(status.is_ok_and(|s| s.success()), "kill -TERM");
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for_end(&mut self.child).unwrap_or_else(|| panic!("the server did not end:\n{}", self.log.text()))
+    }
+
+    /// Ends the process as a power cut would, and starts another one on the same data.
+    #[must_use]
+    pub fn crash_and_restart(mut self) -> Self {
+        self.child.kill().expect("kill -9");
+        self.child.wait().expect("the process ends");
+        Self::launch(Arc::clone(&self.home), self.options.clone())
+    }
+
+    /// Asks the process to stop, waits for it, and starts another one on the same data.
+    #[must_use]
+    pub fn restart(mut self) -> Self {
+        self.terminate();
+        let status = self.wait();
+        assert!(status.success(), "exit {status}:\n{}", self.log.text());
+        Self::launch(Arc::clone(&self.home), self.options.clone())
+    }
+
+    /// Ends the process at once, from any thread, without waiting. For killing in the middle of something.
+    pub fn kill_now(pid: u32) {
+        Command::new("kill").arg("-KILL").arg(pid.to_string()).status().ok();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            eprintln!("--- the server said ---\n{}\n---", self.log.text());
+        }
+    }
+}
+
+fn wait_for_end(child: &mut Child) -> Option<ExitStatus> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// The address in a line that says `listening … http://ADDRESS`.
+fn address_in(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("listening on http://")?;
+    let address: String = rest.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
+    address.contains(':').then_some(address)
+}

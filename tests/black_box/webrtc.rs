@@ -32,20 +32,29 @@ async fn meet(server: &Server, host: &Browser, guest: &Browser) {
     let operator = server.operator();
     let _ = operator.post("/zones/", &shapes::zone("prontera")).await.ok(201);
     // A weaker machine of someone else: the policy must prefer the browser's.
-    let weak = shapes::with(shapes::host("host-weak", "bob"), &json!({ "cpu_cores": 1, "memory_mb": 1024 }));
+    let weak = shapes::with(
+        shapes::host("host-weak", "bob"),
+        &json!({ "cpu_cores": 1, "memory_mb": 1024 }),
+    );
     let _ = operator.post("/hosts/register", &weak).await.ok(201);
 
-    let config = |player: &str, token: &str| json!({ "coordinator": server.address(), "peer_id": player, "token": token });
+    let config =
+        |player: &str, token: &str| json!({ "coordinator": server.address(), "peer_id": player, "token": token });
     let alice = config("alice", &operator.token("alice").await);
     let carol = config("carol", &operator.token("carol").await);
 
     let registration = shapes::host("host-alice", "alice");
-    let beaten = host.call("offerToHost", &json!([alice, registration, shapes::heartbeat()])).await;
+    let beaten = host
+        .call("offerToHost", &json!([alice, registration, shapes::heartbeat()]))
+        .await;
     assert_eq!(beaten["host_id"], "host-alice", "{beaten}");
 
     let wanted = json!({ "zone_id": "prontera", "player_ids": ["carol"] });
     let session = operator.post("/sessions/", &wanted).await.ok(201);
-    assert_eq!(session["host"], "host-alice", "the policy prefers the better host: {session}");
+    assert_eq!(
+        session["host"], "host-alice",
+        "the policy prefers the better host: {session}"
+    );
     let id = session["session_id"].as_str().unwrap();
     let _ = operator.poke(&format!("/sessions/{id}/activate")).await.ok(200);
 

@@ -86,7 +86,11 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // The browsers are in the driver's process group.
         let group = format!("-{}", self.child.id());
-        Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status().ok();
+        Command::new("kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status()
+            .ok();
         self.child.wait().ok();
     }
 }
@@ -111,8 +115,14 @@ impl Browser {
             "const done = arguments[arguments.length - 1];
              {function}(...arguments[0]).then(v => done({{ok: v}}), e => done({{error: String(e && e.stack || e)}}));"
         );
-        let answer = self.command("execute/async", &json!({ "script": script, "args": [arguments] })).await;
-        assert!(answer.get("error").is_none(), "{function}: {}", answer["error"].as_str().unwrap_or_default());
+        let answer = self
+            .command("execute/async", &json!({ "script": script, "args": [arguments] }))
+            .await;
+        assert!(
+            answer.get("error").is_none(),
+            "{function}: {}",
+            answer["error"].as_str().unwrap_or_default()
+        );
         answer["ok"].clone()
     }
 

@@ -52,7 +52,8 @@ impl Client {
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().expect("a header name");
-        self.headers.insert(name, HeaderValue::from_str(value).expect("a header value"));
+        self.headers
+            .insert(name, HeaderValue::from_str(value).expect("a header value"));
         self
     }
 
@@ -84,7 +85,10 @@ impl Client {
     /// A request with any body and content type.
     pub async fn raw(&self, method: Method, path: &str, body: Option<Vec<u8>>, content_type: Option<&str>) -> Answer {
         let what = format!("{method} {path}");
-        let mut request = self.http.request(method, format!("http://{}{path}", self.address)).headers(self.headers.clone());
+        let mut request = self
+            .http
+            .request(method, format!("http://{}{path}", self.address))
+            .headers(self.headers.clone());
         let mut shown = String::new();
         if let Some(body) = body {
             write!(shown, " {}", String::from_utf8_lossy(&body[..body.len().min(2000)])).ok();
@@ -153,7 +157,10 @@ impl Client {
 
     /// A fresh access token of this player. The caller must hold the API key.
     pub async fn token(&self, player_id: &str) -> String {
-        let answer = self.post("/auth/token", &json!({ "player_id": player_id })).await.ok(200);
+        let answer = self
+            .post("/auth/token", &json!({ "player_id": player_id }))
+            .await
+            .ok(200);
         answer["access_token"].as_str().expect("an access token").to_owned()
     }
 }
@@ -185,9 +192,15 @@ impl Answer {
     #[must_use]
     pub fn problem(&self, status: u16) -> Value {
         assert!(self.status == status, "wanted {status}: {self}");
-        assert!(self.header("content-type").starts_with("application/problem+json"), "content type: {self}");
+        assert!(
+            self.header("content-type").starts_with("application/problem+json"),
+            "content type: {self}"
+        );
         let body = self.json();
-        assert!(body["detail"].as_str().is_some_and(|d| !d.is_empty()), "`detail`: {self}");
+        assert!(
+            body["detail"].as_str().is_some_and(|d| !d.is_empty()),
+            "`detail`: {self}"
+        );
         assert!(body["title"].as_str().is_some_and(|t| !t.is_empty()), "`title`: {self}");
         assert!(body["status"] == status, "`status`: {self}");
         body
@@ -196,12 +209,19 @@ impl Answer {
     /// The problem document of a 422 that names exactly these fields.
     pub fn names_fields(&self, fields: &[&str]) -> Value {
         let problem = self.problem(422);
-        let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("`errors`: {self}"));
+        let errors = problem["errors"]
+            .as_array()
+            .unwrap_or_else(|| panic!("`errors`: {self}"));
         let named: Vec<&str> = errors.iter().filter_map(|e| e["field"].as_str()).collect();
         for field in fields {
             assert!(named.contains(field), "`{field}` is not named: {self}");
         }
-        assert!(errors.iter().all(|e| e["message"].as_str().is_some_and(|m| !m.is_empty())), "{self}");
+        assert!(
+            errors
+                .iter()
+                .all(|e| e["message"].as_str().is_some_and(|m| !m.is_empty())),
+            "{self}"
+        );
         problem
     }
 
@@ -214,7 +234,9 @@ impl Answer {
     /// A header's value as a number.
     #[must_use]
     pub fn number(&self, name: &str) -> u64 {
-        self.header(name).parse().unwrap_or_else(|_| panic!("header `{name}`: {self}"))
+        self.header(name)
+            .parse()
+            .unwrap_or_else(|_| panic!("header `{name}`: {self}"))
     }
 }
 

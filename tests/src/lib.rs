@@ -1,7 +1,12 @@
 //! What the black-box tests share: the real process, an HTTP client, a WebSocket client, a browser.
 //!
 //! Knows the service only from outside: nothing here links against it. A step that fails panics and thereby fails the test.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test that asked for it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed step fails the test that asked for it"
+)]
 
 pub mod browser;
 pub mod client;

@@ -78,7 +78,10 @@ impl Options {
     /// Starts a server in a fresh data folder and waits until it listens.
     #[must_use]
     pub fn start(self) -> Server {
-        let home = tempfile::Builder::new().prefix("p2p-black-box-").tempdir().expect("a temporary folder");
+        let home = tempfile::Builder::new()
+            .prefix("p2p-black-box-")
+            .tempdir()
+            .expect("a temporary folder");
         Server::launch(Arc::new(home), self)
     }
 
@@ -86,7 +89,11 @@ impl Options {
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> (ExitStatus, String) {
         let home = tempfile::tempdir().expect("a temporary folder");
-        let mut child = self.command(home.path()).args(arguments).spawn().expect("the program starts");
+        let mut child = self
+            .command(home.path())
+            .args(arguments)
+            .spawn()
+            .expect("the program starts");
         let said = Log::default();
         let readers = said.follow(&mut child);
         let status = wait_for_end(&mut child).unwrap_or_else(|| {
@@ -204,7 +211,11 @@ impl Server {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("the server ended with {status}:\n{}", self.log.text());
             }
-            assert!(Instant::now() < end, "the server did not say where it listens:\n{}", self.log.text());
+            assert!(
+                Instant::now() < end,
+                "the server did not say where it listens:\n{}",
+                self.log.text()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -309,6 +320,9 @@ fn wait_for_end(child: &mut Child) -> Option<ExitStatus> {
 /// The address in a line that says `listening … http://ADDRESS`.
 fn address_in(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("listening on http://")?;
-    let address: String = rest.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
+    let address: String = rest
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':'))
+        .collect();
     address.contains(':').then_some(address)
 }

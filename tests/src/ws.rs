@@ -37,7 +37,9 @@ impl Ws {
         let mut request = url.into_client_request().expect("a URL");
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().expect("a header name");
-            request.headers_mut().insert(name, value.parse().expect("a header value"));
+            request
+                .headers_mut()
+                .insert(name, value.parse().expect("a header value"));
         }
         match within("the upgrade", tokio_tungstenite::connect_async(request)).await {
             Ok((stream, response)) => {
@@ -54,7 +56,9 @@ impl Ws {
 
     /// Opens a socket and panics when it is refused.
     pub async fn open(server: &Server, query: &str, headers: &[(&str, &str)]) -> Self {
-        Self::try_open(server, query, headers).await.unwrap_or_else(|s| panic!("{query}: refused with {s}"))
+        Self::try_open(server, query, headers)
+            .await
+            .unwrap_or_else(|s| panic!("{query}: refused with {s}"))
     }
 
     /// A peer's socket, opened with the API key.
@@ -87,7 +91,9 @@ impl Ws {
 
     /// Sends any text.
     pub async fn send_text(&mut self, text: &str) {
-        within("sending", self.stream.send(Message::text(text))).await.expect("the socket takes a message");
+        within("sending", self.stream.send(Message::text(text)))
+            .await
+            .expect("the socket takes a message");
     }
 
     /// Sends any text, and says whether the socket took it.
@@ -97,12 +103,16 @@ impl Ws {
 
     /// Sends a binary message.
     pub async fn send_binary(&mut self, bytes: Vec<u8>) {
-        within("sending", self.stream.send(Message::binary(bytes))).await.expect("the socket takes a message");
+        within("sending", self.stream.send(Message::binary(bytes)))
+            .await
+            .expect("the socket takes a message");
     }
 
     /// Sends a ping and waits for its pong; other messages in between are an error.
     pub async fn ping(&mut self) {
-        within("sending", self.stream.send(Message::Ping(b"?".to_vec().into()))).await.expect("the socket takes a ping");
+        within("sending", self.stream.send(Message::Ping(b"?".to_vec().into())))
+            .await
+            .expect("the socket takes a ping");
         match within("a pong", self.stream.next()).await {
             Some(Ok(Message::Pong(_))) => {}
             other => panic!("wanted a pong, got {other:?}"),
@@ -141,7 +151,9 @@ impl Ws {
     /// The next `error`, which must have a readable text.
     pub async fn expect_error(&mut self) -> String {
         let error = self.expect("error").await;
-        let text = error["message"].as_str().unwrap_or_else(|| panic!("`message`: {error}"));
+        let text = error["message"]
+            .as_str()
+            .unwrap_or_else(|| panic!("`message`: {error}"));
         assert!(!text.is_empty());
         text.to_owned()
     }

@@ -3,11 +3,11 @@
 pub mod auth;
 pub mod error;
 pub mod hosts;
+pub mod limits;
 pub mod members;
 pub mod monitoring;
 pub mod sessions;
 pub mod zones;
-pub mod limits;
 
 use std::sync::Arc;
 

@@ -49,6 +49,16 @@ impl Toolchain {
         Self::debian(dir).map_err(|missing| ToolchainError { missing })
     }
 
+    /// One that compiles nothing for WebAssembly, for what fails before that.
+    #[cfg(test)]
+    pub(super) fn of_cargo(cargo: &str) -> Self {
+        Self {
+            cargo: PathBuf::from(cargo),
+            version: String::new(),
+            debian_linker: None,
+        }
+    }
+
     fn debian(dir: &Path) -> Result<Self, String> {
         let bin = Path::new(DEBIAN);
         let cargo = bin.join("cargo");

@@ -4,13 +4,17 @@
 //! `storage`, `live`, `npcs` and `plugins` implement `ports`. Nothing imports sideways.
 
 pub mod app;
+pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod lifecycle;
 pub mod live;
 pub mod npcs;
 pub mod plugins;
 pub mod ports;
+pub mod serve;
 pub mod signaling;
 pub mod storage;
 pub mod tasks;

@@ -6,4 +6,17 @@
     reason = "a failed step fails the test that asked for it"
 )]
 
+mod authorization;
+mod durability;
+mod http_auth;
+mod http_hosts;
+mod http_monitoring;
+mod http_sessions;
+mod http_surface;
+mod http_zones;
+mod lifecycle;
+mod npcs;
+mod policies;
+mod rate_limits;
+mod signaling;
 mod webrtc;

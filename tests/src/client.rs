@@ -125,6 +125,15 @@ impl Client {
         Some((status, response.json().await.ok()?))
     }
 
+    /// The status of a whole path, none when the server does not answer.
+    pub async fn status(&self, method: Method, path: &str) -> Option<u16> {
+        let request = self
+            .http
+            .request(method, format!("http://{}{path}", self.address))
+            .headers(self.headers.clone());
+        Some(request.send().await.ok()?.status().as_u16())
+    }
+
     /// Any method below `/api/v1`.
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
         self.absolute(method, &format!("/api/v1{path}"), body).await
@@ -186,6 +195,12 @@ impl Answer {
     pub fn ok(&self, status: u16) -> Value {
         assert!(self.status == status, "wanted {status}: {self}");
         if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// The same answer, which must have this status.
+    pub fn status_is(self, status: u16) -> Self {
+        assert!(self.status == status, "wanted {status}: {self}");
+        self
     }
 
     /// The problem document of an answer with this status. Panics when it is none, or not well formed.

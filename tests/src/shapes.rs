@@ -69,3 +69,10 @@ pub async fn session(operator: &Client, name: &str, owner: &str, players: &[&str
     let _ = operator.poke(&format!("/sessions/{id}/activate")).await.ok(200);
     operator.get(&format!("/sessions/{id}")).await.ok(200)
 }
+
+/// A name that no other test of this run uses.
+#[must_use]
+pub fn unique(stem: &str) -> String {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    format!("{stem}-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}

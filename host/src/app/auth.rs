@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::error::AppError;
-use super::members::{self, Members};
+use super::members::{self, Members, Request};
 use crate::config::SecurityConfig;
 use crate::domain::clock::{SharedClock, Timestamp};
 use crate::domain::identity::Identity;
@@ -61,6 +61,12 @@ pub struct TokenRequest {
     pub user_id: Option<String>,
     /// The coordinator's API key.
     pub api_key: Option<String>,
+}
+
+/// A refresh token to spend.
+#[derive(Clone, Debug, ToSchema)]
+pub struct RefreshRequest {
+    pub refresh_token: String,
 }
 
 /// A fresh pair of tokens.
@@ -197,12 +203,8 @@ impl Authenticator {
     }
 }
 
-impl TokenRequest {
-    /// Reads and checks a request. `peer_id` is another name for `player_id`.
-    ///
-    /// # Errors
-    /// `Invalid` naming every bad member.
-    pub fn read(body: Value) -> Result<Self, AppError> {
+impl Request for TokenRequest {
+    fn read(body: Value) -> Result<Self, AppError> {
         let mut members = Members::of(body)?;
         let alias = members.optional_player("peer_id");
         let player_id = match members.optional_player("player_id") {
@@ -215,6 +217,14 @@ impl TokenRequest {
             api_key: members.optional_text("api_key", 1024),
         };
         members.finish(request)
+    }
+}
+
+impl Request for RefreshRequest {
+    fn read(body: Value) -> Result<Self, AppError> {
+        let mut members = Members::of(body)?;
+        let refresh_token = members.long_text("refresh_token", MAX_TOKEN);
+        members.finish(Self { refresh_token })
     }
 }
 

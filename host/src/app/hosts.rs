@@ -9,19 +9,15 @@ use serde_json::Value;
 
 use super::App;
 use super::error::AppError;
-use super::members::{MAX_INTEGER, MAX_NUMBER, Members};
+use super::members::{MAX_INTEGER, MAX_NUMBER, Members, Request};
 use super::sessions::{self, Page};
 use crate::domain::clock::Timestamp;
 use crate::domain::host::{Host, HostStatus, Measurements, Registration};
 use crate::domain::identity::Identity;
 use crate::ports::storage::Registered;
 
-impl Registration {
-    /// Reads and checks a registration.
-    ///
-    /// # Errors
-    /// `Invalid` naming every bad member.
-    pub fn read(body: Value) -> Result<Self, AppError> {
+impl Request for Registration {
+    fn read(body: Value) -> Result<Self, AppError> {
         let mut members = Members::of(body)?;
         let registration = Self {
             host_id: members.id("host_id"),
@@ -44,12 +40,8 @@ impl Registration {
     }
 }
 
-impl Measurements {
-    /// Reads and checks a heartbeat.
-    ///
-    /// # Errors
-    /// `Invalid` naming every bad member.
-    pub fn read(body: Value) -> Result<Self, AppError> {
+impl Request for Measurements {
+    fn read(body: Value) -> Result<Self, AppError> {
         let mut members = Members::of(body)?;
         let measured = Self {
             latency_ms: members.number("latency_ms", 0.0, MAX_NUMBER),

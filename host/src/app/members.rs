@@ -22,6 +22,15 @@ pub const MAX_ICE_SERVERS: usize = 8 * 1024;
 /// Most players named in one request.
 pub const MAX_PLAYERS: usize = 1000;
 
+/// A request that is read from the members of a JSON object.
+pub trait Request: Sized {
+    /// Reads and checks the members.
+    ///
+    /// # Errors
+    /// `Invalid` naming every bad member.
+    fn read(body: Value) -> Result<Self, AppError>;
+}
+
 /// The members of one JSON object, and what was wrong with those read so far.
 pub struct Members {
     object: Map<String, Value>,
@@ -95,8 +104,13 @@ impl Members {
 
     /// A text that must be there.
     pub fn text(&mut self, field: &str) -> String {
+        self.long_text(field, MAX_TEXT)
+    }
+
+    /// A text of at most `max` bytes that must be there.
+    pub fn long_text(&mut self, field: &str, max: usize) -> String {
         let had = self.errors.len();
-        let text = self.optional_text(field, MAX_TEXT);
+        let text = self.optional_text(field, max);
         self.required(field, text, had).unwrap_or_default()
     }
 

@@ -31,6 +31,6 @@ pub struct App {
     pub peers: Arc<dyn PeerNotifier>,
     pub npcs: Option<Arc<dyn NpcSource>>,
     pub metrics: Arc<Metrics>,
-    /// The latest sums over storage, for monitoring.
-    pub sums: monitoring::SumsCache,
+    /// The latest readings of the stores; starts as its default.
+    pub readings: monitoring::Readings,
 }

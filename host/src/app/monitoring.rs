@@ -20,8 +20,8 @@ use crate::ports::storage::{SessionSums, ZoneFilter};
 
 /// Longest wait for a sign of life from storage or live state.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long sums are good, in milliseconds.
-const SUMS_MILLIS: u64 = 1000;
+/// How long a reading is good, in milliseconds.
+const FRESH_MILLIS: u64 = 1000;
 
 /// Sums over storage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,10 +34,11 @@ pub struct Sums {
     pub p2p_zones: Vec<String>,
 }
 
-/// The latest sums. One caller at a time reads storage, the others wait for its answer.
+/// The latest readings. One caller at a time asks the stores, the others wait for its answer.
 #[derive(Default)]
-pub struct SumsCache {
-    latest: Mutex<Option<(Timestamp, Arc<Sums>)>>,
+pub struct Readings {
+    sums: Mutex<Option<(Timestamp, Arc<Sums>)>>,
+    vitals: Mutex<Option<(Timestamp, Vitals)>>,
 }
 
 /// Sums over storage, at most a second old.
@@ -45,10 +46,10 @@ pub struct SumsCache {
 /// # Errors
 /// `Unavailable` when storage is away.
 pub async fn sums(app: &App) -> Result<Arc<Sums>, AppError> {
-    let mut latest = app.sums.latest.lock().await;
+    let mut latest = app.readings.sums.lock().await;
     let now = app.clock.now();
     if let Some((at, sums)) = &*latest
-        && now.millis_since(*at) < SUMS_MILLIS
+        && now.millis_since(*at) < FRESH_MILLIS
     {
         return Ok(sums.clone());
     }
@@ -83,36 +84,36 @@ impl Vitals {
     }
 }
 
-/// Asks both stores for a sign of life. Takes at most two seconds.
+/// Asks both stores for a sign of life, at most once a second. Takes at most two seconds.
 pub async fn vitals(app: &App) -> Vitals {
-    let storage = async {
-        match tokio::time::timeout(PING_TIMEOUT, app.storage.health.ping()).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "storage does not answer");
-                false
-            }
-            Err(_) => {
-                tracing::warn!("storage does not answer in time");
-                false
-            }
+    let mut latest = app.readings.vitals.lock().await;
+    let now = app.clock.now();
+    if let Some((at, vitals)) = *latest
+        && now.millis_since(at) < FRESH_MILLIS
+    {
+        return vitals;
+    }
+    let (storage, live) = tokio::join!(
+        answers("storage", app.storage.health.ping()),
+        answers("live state", app.live.health.ping())
+    );
+    let vitals = Vitals { storage, live };
+    *latest = Some((now, vitals));
+    vitals
+}
+
+async fn answers<E: std::fmt::Display>(store: &'static str, ping: impl Future<Output = Result<(), E>>) -> bool {
+    match tokio::time::timeout(PING_TIMEOUT, ping).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(store, %error, "no sign of life");
+            false
         }
-    };
-    let live = async {
-        match tokio::time::timeout(PING_TIMEOUT, app.live.health.ping()).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "live state does not answer");
-                false
-            }
-            Err(_) => {
-                tracing::warn!("live state does not answer in time");
-                false
-            }
+        Err(_) => {
+            tracing::warn!(store, "no sign of life in time");
+            false
         }
-    };
-    let (storage, live) = tokio::join!(storage, live);
-    Vitals { storage, live }
+    }
 }
 
 /// Numbers of hosts.

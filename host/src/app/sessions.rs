@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::auth::random_hex;
 use super::error::AppError;
-use super::members::{MAX_NUMBER, MAX_TEXT, Members};
+use super::members::{MAX_NUMBER, MAX_TEXT, Members, Request};
 use crate::domain::identity::{Identity, player_of};
 use crate::domain::session::{FallbackReason, Session, SessionKey, SessionStatus};
 use crate::domain::zone::Zone;
@@ -75,12 +75,8 @@ impl Default for Page {
     }
 }
 
-impl CreateSession {
-    /// Reads and checks a request.
-    ///
-    /// # Errors
-    /// `Invalid` naming every bad member.
-    pub fn read(body: Value) -> Result<Self, AppError> {
+impl Request for CreateSession {
+    fn read(body: Value) -> Result<Self, AppError> {
         let mut members = Members::of(body)?;
         let request = Self {
             zone_id: members.id("zone_id"),
@@ -91,12 +87,8 @@ impl CreateSession {
     }
 }
 
-impl SessionMeasurements {
-    /// Reads and checks a request.
-    ///
-    /// # Errors
-    /// `Invalid` naming every bad member.
-    pub fn read(body: Value) -> Result<Self, AppError> {
+impl Request for SessionMeasurements {
+    fn read(body: Value) -> Result<Self, AppError> {
         let mut members = Members::of(body)?;
         let request = Self {
             avg_latency_ms: members.optional_number("avg_latency_ms", 0.0, MAX_NUMBER),
@@ -107,12 +99,8 @@ impl SessionMeasurements {
     }
 }
 
-impl AddPlayer {
-    /// Reads and checks a request.
-    ///
-    /// # Errors
-    /// `Invalid` naming every bad member.
-    pub fn read(body: Value) -> Result<Self, AppError> {
+impl Request for AddPlayer {
+    fn read(body: Value) -> Result<Self, AppError> {
         let mut members = Members::of(body)?;
         let player_id = members.player("player_id");
         members.finish(Self { player_id })

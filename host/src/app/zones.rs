@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::App;
 use super::error::AppError;
-use super::members::{MAX_INTEGER, MAX_NUMBER, Members};
+use super::members::{MAX_INTEGER, MAX_NUMBER, Members, Request};
 use super::sessions::Page;
 use crate::domain::zone::{Zone, ZoneDefinition, ZoneStatus};
 use crate::ports::storage::ZoneFilter;
@@ -14,12 +14,8 @@ use crate::ports::storage::ZoneFilter;
 /// Longest description in bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
-impl ZoneDefinition {
-    /// Reads and checks a definition.
-    ///
-    /// # Errors
-    /// `Invalid` naming every bad member.
-    pub fn read(body: Value) -> Result<Self, AppError> {
+impl Request for ZoneDefinition {
+    fn read(body: Value) -> Result<Self, AppError> {
         let mut members = Members::of(body)?;
         let definition = Self {
             zone_id: members.id("zone_id"),

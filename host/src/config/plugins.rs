@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::reader::Reader;
 use super::settings;
+use super::source::Source;
 
 /// `PLUGIN_DIR` and what policies get to read.
 #[derive(Clone, Debug)]
@@ -19,6 +20,12 @@ pub struct PluginsConfig {
 const MODE: &str = "POLICY_MODE";
 
 impl PluginsConfig {
+    /// This section alone, for commands that work on policies without a service.
+    #[must_use]
+    pub fn from_source(source: &Source) -> Self {
+        Self::read(&mut Reader::new(source))
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let limits = settings::SETTINGS
             .iter()

@@ -44,31 +44,44 @@ impl HostStatus {
 }
 
 /// What a host says of itself when it registers. Validated before it gets here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, ToSchema)]
 pub struct Registration {
     pub host_id: String,
     pub player_id: String,
     pub player_name: String,
+    /// An IP address or a host name.
     pub ip_address: String,
+    #[schema(minimum = 1)]
     pub port: u16,
     pub public_ip: Option<String>,
     /// ICE servers as the client sent them, passed through unread.
     pub ice_servers: Option<serde_json::Value>,
+    #[schema(minimum = 1)]
     pub cpu_cores: u32,
+    #[schema(minimum = 1)]
     pub cpu_frequency_mhz: u32,
+    #[schema(minimum = 1)]
     pub memory_mb: u32,
+    #[schema(minimum = 1)]
     pub network_speed_mbps: u32,
+    #[schema(minimum = 1, default = 50, required = false)]
     pub max_players: u32,
+    #[schema(minimum = 1, default = 5, required = false)]
     pub max_zones: u32,
     pub region: Option<String>,
+    /// At most 32.
+    #[schema(required = false)]
     pub labels: BTreeMap<String, String>,
 }
 
 /// What a host measures and reports every 30 to 60 seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, ToSchema)]
 pub struct Measurements {
+    #[schema(minimum = 0)]
     pub latency_ms: f64,
+    #[schema(minimum = 0, maximum = 100)]
     pub packet_loss_percent: f64,
+    #[schema(minimum = 0)]
     pub bandwidth_usage_mbps: f64,
     pub current_players: u32,
     pub current_zones: u32,

@@ -36,22 +36,30 @@ impl ZoneStatus {
 }
 
 /// A zone as an operator defines it. Validated before it gets here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, ToSchema)]
 pub struct ZoneDefinition {
     pub zone_id: String,
     pub zone_name: String,
     pub zone_display_name: String,
     pub map_name: String,
     pub description: Option<String>,
+    #[schema(minimum = 1, default = 100, required = false)]
     pub max_players: u32,
+    #[schema(minimum = 1, default = 50, required = false)]
     pub recommended_players: u32,
+    #[schema(default = true, required = false)]
     pub p2p_enabled: bool,
     /// 1 to 10, 10 first.
+    #[schema(minimum = 1, maximum = 10, default = 1, required = false)]
     pub p2p_priority: u32,
+    #[schema(default = true, required = false)]
     pub fallback_enabled: bool,
     /// Score a host must reach, 0 to 100.
+    #[schema(minimum = 0, maximum = 100, default = 7.0, required = false)]
     pub min_host_quality_score: f64,
+    #[schema(minimum = 0, default = 100.0, required = false)]
     pub min_bandwidth_mbps: f64,
+    #[schema(minimum = 0, default = 100.0, required = false)]
     pub max_latency_ms: f64,
 }
 

@@ -43,7 +43,7 @@ use self::engine::PolicyEngine;
 use self::loader::{Loader, WIT_VERSION};
 use self::metrics::{PluginMetrics, SlotCollector};
 use self::offer::AnySlot;
-use self::report::PluginReport;
+pub use self::report::PluginReport;
 use self::slot::Slot;
 use self::watch::Watch;
 use self::worlds::{host_selection, npc_transform, rate_limit};

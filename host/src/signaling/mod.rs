@@ -1,1 +1,65 @@
-//! WebRTC signaling over WebSocket.
+//! Signaling: introduces the peers of a session to each other over WebSocket, and never carries game traffic.
+//!
+//! `socket` opens connections and checks credentials, `connection` is the one task of each, `hub` knows who is where,
+//! `wire` and `dialect` know the messages. Rights are decided in `app::sessions`, limits in `app::limits`.
+//!
+//! # Messages
+//!
+//! `offer`, `answer` and `ice-candidate` name their receiver in `to`, in both dialects. `from` is what the service has
+//! verified. A message that cannot be served is answered with `error` and its `message`; over the rate limit also with
+//! `retry_after`, in seconds. Binary messages are answered with `error`. A message is at most 64 KiB.
+//!
+//! # Opening
+//!
+//! The credential is, in this order: `token` in the query, the API key in `X-API-Key`, `Authorization: Bearer`, or a value
+//! of `Sec-WebSocket-Protocol` that has the form of a token. A connection without any query speaks the dialect of the
+//! game DLL: it has 10 s to send `create_session`, which may carry a `token` of its own.
+//!
+//! A second connection with the same `peer_id` and the same verified identity takes over, with its place in the
+//! session; the others see `peer-joined` again when it joins. With another identity it is refused.
+//!
+//! # Close codes
+//!
+//! Below 4500 a client connects again (with a back-off; after 1008 with a good credential), from 4500 on it does not.
+//!
+//! | code | when |
+//! |---|---|
+//! | 1000 | the client closed |
+//! | 1002 | the client broke the WebSocket protocol |
+//! | 1007 | a text message was not UTF-8 |
+//! | 1008 | bad or missing credential, `peer_id` refused, no `create_session` in time, or 1000 messages in a row over the limit |
+//! | 1009 | a message longer than 64 KiB |
+//! | 1011 | the service failed |
+//! | 1012 | the node restarts: connect again after the delay that `server-draining` names |
+//! | 4000 | slow reader: more than 1024 frames or 1 MiB waited, or the socket took nothing for a ping period (25 s) |
+//! | 4001 | nothing was heard for a ping period after a ping |
+//! | 4500 | a newer connection of the same peer took over |
+
+mod close;
+mod connection;
+mod credential;
+mod dialect;
+pub mod hub;
+mod link;
+mod metrics;
+mod outbox;
+mod room;
+pub mod socket;
+pub mod stats;
+mod wire;
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::state::HttpState;
+
+pub use outbox::OutboxLimits;
+
+/// `GET /signaling/ws` and `GET /signaling/stats`.
+pub fn routes() -> OpenApiRouter<Arc<HttpState>> {
+    OpenApiRouter::new()
+        .routes(routes!(socket::open))
+        .routes(routes!(stats::stats))
+}

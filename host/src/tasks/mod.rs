@@ -9,6 +9,8 @@ mod host_timeout;
 mod metrics;
 mod npcs;
 mod session_health;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,255 @@
+//! The composition root: the only file that names concrete backends. It puts the parts together, serves, and takes them
+//! apart again in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::app::auth::Authenticator;
+use crate::app::limits::Limiter;
+use crate::config::{Config, DatabaseUrl, Environment, Report};
+use crate::domain::clock::{SharedClock, SystemClock};
+use crate::http::state::HttpState;
+use crate::lifecycle::{self, Signals};
+use crate::npcs::HttpNpcSource;
+use crate::plugins::PluginRuntime;
+use crate::ports::live::Live;
+use crate::ports::npc_source::NpcSource;
+use crate::ports::storage::Storage;
+use crate::signaling::hub::{Hub, HubLimits};
+use crate::telemetry::logs;
+use crate::telemetry::metrics::Metrics;
+use crate::{http, live, serve, storage, tasks};
+
+/// Good settings that this version has no backend for: the variable, and what to do.
+#[must_use]
+pub fn unsupported(config: &Config) -> Vec<(&'static str, &'static str)> {
+    let database = matches!(config.database.url, DatabaseUrl::Postgres(_)).then_some((
+        "DATABASE_URL",
+        "this version has the embedded database only; leave it out, or set sqlite:///path/of/a/file.db",
+    ));
+    let redis = config.redis.url.is_some().then_some((
+        "REDIS_URL",
+        "this version has the embedded database only and keeps live state in memory; leave it out",
+    ));
+    database.into_iter().chain(redis).collect()
+}
+
+/// Runs the service until a signal ends it.
+///
+/// # Errors
+///
+/// When it cannot start. The text says what to change.
+pub fn run(config: Config, report: &Report) -> anyhow::Result<()> {
+    let _log = logs::install(&config.log)?;
+    for notice in &report.notices {
+        tracing::info!("{notice}");
+    }
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = runtime(config.server.worker_threads)?;
+    let result = runtime.block_on(serve_until_signal(config));
+    // Whatever still runs has had its time.
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime(worker_threads: Option<usize>) -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = worker_threads {
+        builder.worker_threads(threads);
+    }
+    builder
+        .enable_all()
+        .thread_name("coordinator")
+        .build()
+        .context("cannot start threads")
+}
+
+async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::install()?;
+    // First of all, so that a port in use is told before anything is opened.
+    let listener = serve::bind(&config.server)?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let service = Service::compose(config).await?;
+    let accepting = service.accept(listener)?;
+    service.announce(address);
+    lifecycle::tell_manager("READY=1");
+    let signal = signals.next().await;
+    tracing::info!(signal, "shutting down");
+    lifecycle::tell_manager("STOPPING=1");
+    signals.or_hard_exit(service.stop(accepting)).await;
+    Ok(())
+}
+
+/// The parts of a running service.
+struct Service {
+    config: Arc<Config>,
+    state: Arc<HttpState>,
+    connections: TaskTracker,
+}
+
+impl Service {
+    /// Opens every part and starts the background tasks.
+    async fn compose(config: Config) -> anyhow::Result<Self> {
+        let config = Arc::new(config);
+        let clock: SharedClock = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::new(&config.service.version)?);
+        std::fs::create_dir_all(&config.service.data_dir)
+            .with_context(|| format!("DATA_DIR: cannot create {}", config.service.data_dir.display()))?;
+        let storage = open_storage(&config).await?;
+        let live = live::memory::open();
+        fill_board(&storage, &live).await?;
+        let plugins = start_plugins(config.clone(), metrics.clone()).await?;
+        let policies = plugins.policies();
+        let limits = HubLimits {
+            max_connections: config.server.max_connections,
+            ..HubLimits::default()
+        };
+        let hub = Hub::new(live.presence.clone(), clock.clone(), &metrics, node_name()?, limits)?;
+        let limiter = Limiter::new(
+            policies.rate_limit.clone(),
+            live.buckets.clone(),
+            clock.clone(),
+            config.rate_limit.enabled,
+            &metrics,
+        )?;
+        let app = Arc::new(App {
+            config: config.clone(),
+            started_at: clock.now(),
+            storage,
+            live,
+            policies,
+            peers: hub.clone(),
+            npcs: npc_source(&config)?,
+            metrics,
+            readings: Default::default(),
+            clock: clock.clone(),
+        });
+        let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        tasks::start(&app, &tracker, &shutdown)?;
+        let state = HttpState {
+            auth: Authenticator::new(&config.security, clock),
+            app,
+            limiter: Arc::new(limiter),
+            hub,
+            plugins,
+            tracker,
+            shutdown,
+        };
+        Ok(Self {
+            config,
+            state: Arc::new(state),
+            connections: TaskTracker::new(),
+        })
+    }
+
+    /// Serves on the listener until the returned token is cancelled.
+    fn accept(&self, listener: TcpListener) -> anyhow::Result<CancellationToken> {
+        let stop = CancellationToken::new();
+        let router = http::router(self.state.clone())?;
+        let connections = self.connections.clone();
+        self.connections
+            .spawn(serve::run(listener, router, connections, stop.clone()));
+        Ok(stop)
+    }
+
+    /// Says where the service is found; in development also what to try first.
+    fn announce(&self, address: SocketAddr) {
+        let service = &self.config.service;
+        tracing::info!(version = %service.version, "listening on http://{address}");
+        if service.environment != Environment::Development {
+            return;
+        }
+        let url = match address {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("http://localhost:{}", v4.port()),
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("http://localhost:{}", v6.port()),
+            other => format!("http://{other}"),
+        };
+        tracing::info!("API and Swagger UI: {url}/docs   health: {url}/health   policies: {url}/api/v1/plugins");
+        tracing::info!("try: curl {url}/health");
+    }
+
+    /// Drains in order: not ready, peers sent away, no new connections, requests in hand, heartbeats, storage.
+    async fn stop(self, accepting: CancellationToken) {
+        let (state, end) = (&self.state, Instant::now() + self.config.server.shutdown_grace);
+        let left = || end.saturating_duration_since(Instant::now());
+        state.shutdown.cancel();
+        // The rest of the grace is for requests in hand.
+        state.hub.drain(left() * 4 / 5).await;
+        accepting.cancel();
+        self.connections.close();
+        state.tracker.close();
+        let rest = async {
+            self.connections.wait().await;
+            state.tracker.wait().await;
+        };
+        if tokio::time::timeout(left(), rest).await.is_err() {
+            tracing::warn!(
+                connections = self.connections.len(),
+                tasks = state.tracker.len(),
+                "SHUTDOWN_GRACE_SECONDS is over; what is left is cut off"
+            );
+        }
+        if let Err(error) = tasks::heartbeats::flush(&state.app).await {
+            tracing::error!(error = format!("{error:#}"), "the last heartbeats were not saved");
+        }
+        state.plugins.shutdown();
+        state.app.storage.health.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Loads the policies on a thread of its own: compiling takes a while.
+async fn start_plugins(config: Arc<Config>, metrics: Arc<Metrics>) -> anyhow::Result<Arc<PluginRuntime>> {
+    let start = move || PluginRuntime::start(&config.plugins, &config.service.data_dir, metrics);
+    tokio::task::spawn_blocking(start)
+        .await
+        .context("loading the policies panicked")?
+}
+
+async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
+    match &config.database.url {
+        DatabaseUrl::Sqlite(path) => {
+            let connections = config.database.pool_size.saturating_add(config.database.max_overflow);
+            let storage = storage::sqlite::open(path, connections).await;
+            let storage = storage.with_context(|| format!("DATABASE_URL: cannot open {}", path.display()))?;
+            tracing::info!(path = %path.display(), "embedded database is open");
+            Ok(storage)
+        }
+        DatabaseUrl::Postgres(_) => anyhow::bail!("DATABASE_URL: this version has the embedded database only"),
+    }
+}
+
+/// Puts the stored hosts on the board, as they were last seen.
+async fn fill_board(storage: &Storage, live: &Live) -> anyhow::Result<()> {
+    let hosts = storage.hosts.all().await.context("cannot read the hosts")?;
+    tracing::info!(hosts = hosts.len(), "hosts are loaded");
+    for host in hosts {
+        live.hosts.put(host);
+    }
+    Ok(())
+}
+
+fn npc_source(config: &Config) -> anyhow::Result<Option<Arc<dyn NpcSource>>> {
+    if !config.ai_service.enabled {
+        return Ok(None);
+    }
+    let source: Arc<dyn NpcSource> = Arc::new(HttpNpcSource::new(&config.ai_service)?);
+    Ok(Some(source))
+}
+
+/// Different for every process of a fleet.
+fn node_name() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(format!("node-{}", hex::encode(bytes)))
+}

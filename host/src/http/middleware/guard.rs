@@ -1,0 +1,155 @@
+//! Around every request: who asks, the rate limit before anything is read, the timeout, panics, and the headers.
+//!
+//! One function on purpose: each further layer costs every request an allocation or two.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+
+use crate::app::error::AppError;
+use crate::app::limits::LimitOutcome;
+use crate::domain::identity::Identity;
+use crate::http::client::Client;
+use crate::http::error::Problem;
+use crate::http::extract::announced_length;
+use crate::http::metrics::HttpMetrics;
+use crate::http::state::HttpState;
+use crate::ports::live::BucketAnswer;
+use crate::ports::policies::{Caller, LimitRequest, Surface};
+
+/// Longest time to answer a request. WebSockets answer at once and live on elsewhere.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The route label of requests that match none.
+const NO_ROUTE: &str = "none";
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// What the guard needs.
+pub struct Guard {
+    pub state: Arc<HttpState>,
+    pub metrics: HttpMetrics,
+}
+
+/// Lets a request through to its handler, or refuses it.
+pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let state = &guard.state;
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let template = matched.as_ref().map(|path| {
+        let path = path.as_str();
+        path.strip_prefix("/api/v1").unwrap_or(path)
+    });
+    let method = request.method().clone();
+    let client = Client::of(state, request.headers(), request.extensions());
+    let outcome = {
+        let identity = client.identity();
+        let limit = LimitRequest {
+            surface: surface(template),
+            caller: match identity {
+                Identity::Operator => Caller::Operator,
+                Identity::Player { .. } => Caller::Player,
+                Identity::Anonymous | Identity::AnyPlayer => Caller::Anonymous,
+            },
+            size: u32::try_from(announced_length(request.headers())).unwrap_or(u32::MAX),
+            now: state.app.clock.now(),
+            ip: client.ip,
+            player_id: identity.player_id(),
+            user_id: match identity {
+                Identity::Player { user_id, .. } => user_id.as_deref(),
+                _ => None,
+            },
+            method: Some(method.as_str()),
+            route: template,
+            message_type: None,
+            session_id: None,
+        };
+        state.limiter.check_http(&limit).await
+    };
+    let mut response = match outcome {
+        LimitOutcome::Unlimited => answer(client, request, next).await,
+        LimitOutcome::Allowed(bucket) => {
+            let mut response = answer(client, request, next).await;
+            limit_headers(response.headers_mut(), &bucket);
+            response
+        }
+        LimitOutcome::Limited(bucket) => {
+            let mut headers = HeaderMap::with_capacity(8);
+            limit_headers(&mut headers, &bucket);
+            headers.insert(RETRY_AFTER, HeaderValue::from(bucket.retry_after_seconds.max(1)));
+            Problem::limited(&bucket).respond(headers)
+        }
+        LimitOutcome::Denied(reason) => Problem::new(StatusCode::FORBIDDEN, reason).into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    guard.metrics.observe(
+        template.unwrap_or(NO_ROUTE),
+        &method,
+        response.status(),
+        started.elapsed(),
+    );
+    response
+}
+
+/// The handler's answer, within the timeout. A panic is a 500, and every error is a problem document.
+async fn answer(client: Client, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(client);
+    let handled = tokio::time::timeout(REQUEST_TIMEOUT, AssertUnwindSafe(next.run(request)).catch_unwind());
+    let response = match handled.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => AppError::Internal(anyhow::anyhow!("a handler panicked")).into_response(),
+        Err(_) => AppError::Unavailable(anyhow::anyhow!("no answer within {REQUEST_TIMEOUT:?}")).into_response(),
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        problem(response)
+    } else {
+        response
+    }
+}
+
+/// Gives an error of the router itself (unknown path, wrong method, bad percent-encoding) a problem document.
+fn problem(response: Response) -> Response {
+    let content_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(|text| text.contains("json")) {
+        return response;
+    }
+    let status = response.status();
+    let detail = match status {
+        StatusCode::NOT_FOUND => "No such route",
+        StatusCode::METHOD_NOT_ALLOWED => "The route does not take this method",
+        StatusCode::BAD_REQUEST => "The request is malformed",
+        other => other.canonical_reason().unwrap_or("Error"),
+    };
+    let mut headers = response.into_parts().0.headers;
+    headers.remove("content-length");
+    Problem::new(status, detail).respond(headers)
+}
+
+fn limit_headers(headers: &mut HeaderMap, bucket: &BucketAnswer) {
+    headers.insert(X_RATELIMIT_LIMIT, HeaderValue::from(bucket.limit));
+    headers.insert(X_RATELIMIT_REMAINING, HeaderValue::from(bucket.remaining));
+    headers.insert(X_RATELIMIT_RESET, HeaderValue::from(bucket.reset_at.unix_seconds()));
+}
+
+/// Which limit a route falls under. Health, the root, metrics and the documentation are exempt.
+fn surface(template: Option<&str>) -> Surface {
+    let Some(template) = template else { return Surface::Api };
+    let first = template.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match first {
+        "" | "health" | "docs" | "openapi.json" | "metrics" => Surface::Exempt,
+        "auth" => Surface::Auth,
+        _ if template == "/monitoring/metrics" => Surface::Exempt,
+        _ => Surface::Api,
+    }
+}

@@ -1,0 +1,115 @@
+//! One spelling for every path, before routing: no trailing slash, and `/api/v1` for the API under both its prefixes.
+//!
+//! Clients in the field do not follow redirects on POST, so nothing is redirected.
+
+use std::borrow::Cow;
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+use tower::Service;
+
+/// Paths that live at the root and answer under the prefixes too.
+const AT_ROOT: [&str; 4] = ["health", "metrics", "openapi.json", "docs"];
+
+/// Rewrites paths and passes requests on.
+#[derive(Clone, Debug)]
+pub struct OneSpelling<S>(pub S);
+
+impl<S: Service<Request>> Service<Request> for OneSpelling<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> S::Future {
+        if let Cow::Owned(path) = canonical(request.uri().path())
+            && let Some(uri) = replaced(request.uri(), path)
+        {
+            *request.uri_mut() = uri;
+        }
+        self.0.call(request)
+    }
+}
+
+fn replaced(uri: &Uri, mut path: String) -> Option<Uri> {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// The one spelling of a path; borrowed when it is written so already.
+fn canonical(path: &str) -> Cow<'_, str> {
+    let trimmed = path.strip_suffix('/').unwrap_or(path);
+    let Some(rest) = trimmed.strip_prefix("/api") else {
+        return spelled(path, if trimmed.is_empty() { "/" } else { trimmed });
+    };
+    let rest = match rest.strip_prefix("/v1") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
+        _ => rest,
+    };
+    if rest.is_empty() {
+        return Cow::Owned("/".to_owned());
+    }
+    let Some(inner) = rest.strip_prefix('/') else {
+        // `/apix` is no prefix of ours.
+        return spelled(path, trimmed);
+    };
+    let first = inner.split('/').next().unwrap_or_default();
+    if AT_ROOT.contains(&first) {
+        Cow::Owned(rest.to_owned())
+    } else if path.len() == trimmed.len() && trimmed.starts_with("/api/v1/") {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(format!("/api/v1{rest}"))
+    }
+}
+
+fn spelled<'a>(given: &'a str, wanted: &'a str) -> Cow<'a, str> {
+    if given == wanted {
+        Cow::Borrowed(given)
+    } else {
+        Cow::Owned(wanted.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_prefixes_and_slashes_are_one() {
+        for (given, wanted) in [
+            ("/", "/"),
+            ("/api", "/"),
+            ("/api/v1/", "/"),
+            ("/health/", "/health"),
+            ("/api/health", "/health"),
+            ("/api/v1/docs/", "/docs"),
+            ("/api/v1/hosts", "/api/v1/hosts"),
+            ("/api/v1/hosts/", "/api/v1/hosts"),
+            ("/api/hosts/x/heartbeat/", "/api/v1/hosts/x/heartbeat"),
+            ("/apix/y/", "/apix/y"),
+            ("/hosts", "/hosts"),
+            ("/api/v1x/y", "/api/v1/v1x/y"),
+        ] {
+            assert_eq!(canonical(given), wanted, "{given}");
+        }
+        assert!(matches!(canonical("/api/v1/hosts"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn the_query_survives() {
+        let uri = Uri::from_static("http://h:1/api/hosts/?a=b");
+        let uri = replaced(&uri, canonical(uri.path()).into_owned()).unwrap();
+        assert_eq!(uri.to_string(), "http://h:1/api/v1/hosts?a=b");
+    }
+}

@@ -1,0 +1,116 @@
+//! The OpenAPI 3.1 document: what all operations share. Each operation is described where its handler is.
+
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
+
+use super::error::{PROBLEM_JSON, Problem};
+
+/// The frame that the routes fill.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "P2P Coordinator",
+        description = "Coordinator for hybrid peer-to-peer games: who offers to host, which zones run peer-to-peer, who plays \
+            with whom, and the introduction of their machines to each other.\n\nEvery path answers under `/api/v1` and \
+            `/api`, with and without a trailing slash. Every error is a problem document (RFC 9457) with `status` and `detail`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "service", description = "What the service is and whether it is well"),
+        (name = "auth", description = "Tokens for players"),
+        (name = "hosts", description = "Machines of players that offer to serve"),
+        (name = "zones", description = "Parts of the world, and which run peer-to-peer"),
+        (name = "sessions", description = "Players of one zone on one host"),
+        (name = "signaling", description = "Introduction of peers over a WebSocket"),
+        (name = "monitoring", description = "Aggregate numbers"),
+        (name = "plugins", description = "The policies in their slots")
+    )
+)]
+pub struct Frame;
+
+/// Adds what operations share: security schemes, and the errors each may answer.
+pub fn complete(document: &mut OpenApi, version: &str) {
+    version.clone_into(&mut document.info.version);
+    let components = document.components.get_or_insert_with(Default::default);
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+    let key = ApiKeyValue::with_description("X-API-Key", "The game server and operators: may do all");
+    components.add_security_scheme(
+        "token",
+        SecurityScheme::Http(bearer.description(Some("A player's access token")).build()),
+    );
+    components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    for (path, item) in &mut document.paths.paths {
+        let public = ["/health", "/metrics", "/openapi.json"]
+            .iter()
+            .any(|root| path.starts_with(root))
+            || path == "/";
+        for operation in operations(item) {
+            let takes_input = operation.request_body.is_some() || operation.parameters.is_some();
+            let guarded = operation.security.is_some();
+            let has_body = operation.request_body.is_some();
+            let shared = [
+                (guarded, "401", "No credential, or a bad one"),
+                (guarded, "403", "A good credential without the right"),
+                (path.contains('{'), "404", "No such thing"),
+                (has_body, "413", "The body is too large"),
+                (has_body, "415", "The body is not JSON"),
+                (takes_input, "422", "Bad members; `errors` names each"),
+                (
+                    !public,
+                    "429",
+                    "Too many requests; `Retry-After` says when to try again",
+                ),
+                (true, "500", "A fault of the service"),
+                (
+                    !public,
+                    "503",
+                    "A part of the service is away; `Retry-After` says when to try again",
+                ),
+            ];
+            for (applies, status, description) in shared {
+                if applies {
+                    add(operation, status, description);
+                }
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem {
+        get,
+        put,
+        post,
+        delete,
+        patch,
+        ..
+    } = item;
+    [get, put, post, delete, patch].into_iter().flatten()
+}
+
+/// Gives the operation this answer, and an answer it has without a body the problem document.
+fn add(operation: &mut Operation, status: &str, description: &str) {
+    let known = operation.responses.responses.get(status);
+    let description = match known {
+        Some(RefOr::T(response)) if response.content.is_empty() => response.description.clone(),
+        Some(_) => return,
+        None => description.to_owned(),
+    };
+    operation
+        .responses
+        .responses
+        .insert(status.to_owned(), RefOr::T(problem(description)));
+}
+
+fn problem(description: String) -> Response {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    ResponseBuilder::new()
+        .description(description)
+        .content(PROBLEM_JSON, content)
+        .build()
+}

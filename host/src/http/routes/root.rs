@@ -1,0 +1,47 @@
+//! What this service is.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Shared;
+use crate::app::monitoring;
+use crate::http::answer;
+
+/// The service in short.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct About {
+    pub service: String,
+    pub version: String,
+    /// `running`, or `draining` while the service shuts down.
+    pub status: &'static str,
+    /// Whether peer-to-peer is on at all.
+    pub p2p_enabled: bool,
+    /// `zone_id` of every zone that serves peer-to-peer.
+    pub enabled_zones: Vec<String>,
+    /// Path of the documentation.
+    pub docs: &'static str,
+}
+
+/// The service in short.
+#[utoipa::path(get, path = "/", tag = "service", responses((status = 200, body = About)))]
+pub async fn about(State(state): Shared) -> Response {
+    let config = &state.app.config;
+    let zones = match monitoring::sums(&state.app).await {
+        Ok(sums) if config.p2p.enabled => sums.p2p_zones.clone(),
+        _ => Vec::new(),
+    };
+    answer::ok(&About {
+        service: config.service.name.clone(),
+        version: config.service.version.clone(),
+        status: if state.shutdown.is_cancelled() {
+            "draining"
+        } else {
+            "running"
+        },
+        p2p_enabled: config.p2p.enabled,
+        enabled_zones: zones,
+        docs: "/docs",
+    })
+}

@@ -1,0 +1,172 @@
+//! Accepts connections and serves HTTP/1.1 on them, with limits on time and size before any handler runs. Knows no route.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::config::ServerConfig;
+
+/// Connections the system holds until they are accepted.
+const BACKLOG: u32 = 4096;
+/// Time for one request's head, and how long a connection may idle between two requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Largest head of a request.
+const MAX_HEAD: usize = 64 * 1024;
+/// Pause after the system refused to accept, for example without free file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds the configured address.
+///
+/// # Errors
+///
+/// When the address is in use or not ours; the text names the setting to change.
+pub fn bind(config: &ServerConfig) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(config.host, config.port);
+    let listen = || -> std::io::Result<TcpListener> {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| match config.port {
+        0 => format!("cannot listen on {address}; is HOST an address of this machine?"),
+        port => format!(
+            "cannot listen on {address}: set PORT (now {port}) to a free port, and HOST to an address of this machine"
+        ),
+    })
+}
+
+/// Serves until `stop` is cancelled; then connections finish the request in hand. Runs them on `connections`.
+pub async fn run(listener: TcpListener, router: Router, connections: TaskTracker, stop: CancellationToken) {
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                failing = false;
+                connections.spawn(connection(stream, peer, router.clone(), stop.clone()));
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                if !failing {
+                    tracing::error!(%error, "cannot accept connections");
+                }
+                failing = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn concerns_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+    // Small messages must not wait for each other.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move { answer.await.map_err(|never: Infallible| never) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    fn local() -> ServerConfig {
+        ServerConfig {
+            host: std::net::Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            shutdown_grace: Duration::from_secs(1),
+            trusted_proxies: Vec::new(),
+            max_connections: 1,
+            worker_threads: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_in_hand_is_answered_after_the_stop() {
+        let listener = bind(&local()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
+        let stopping = stop.clone();
+        let router = Router::new().route(
+            "/",
+            get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move {
+                stopping.cancel();
+                tokio::task::yield_now().await;
+                peer.ip().to_string()
+            }),
+        );
+        let server = tokio::spawn(run(listener, router, connections.clone(), stop));
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("127.0.0.1"),
+            "{answer}"
+        );
+        server.await.unwrap();
+        connections.close();
+        connections.wait().await;
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0, "idle connections are closed");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let taken = bind(&local()).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = bind(&ServerConfig { port, ..local() }).unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("set PORT (now {port})")),
+            "{error:#}"
+        );
+    }
+}

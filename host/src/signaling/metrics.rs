@@ -1,0 +1,80 @@
+//! Metrics of signaling, per node. Labels are fixed names, never a peer or a session.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::close::CloseReason;
+use super::wire::Kind;
+
+/// What became of a client's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Passed on, or answered.
+    Done,
+    /// Answered with `error`.
+    Refused,
+    /// Over the rate limit.
+    Limited,
+}
+
+/// Every family of signaling, resolved once: counting is one atomic addition.
+pub struct SignalingMetrics {
+    pub connections: IntGauge,
+    pub outbox_dropped: IntCounter,
+    /// Presence calls that live state did not answer.
+    pub presence_failures: IntCounter,
+    messages: [[IntCounter; 3]; 7],
+    closes: [IntCounter; 11],
+}
+
+impl SignalingMetrics {
+    /// Registers the families.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let connections = IntGauge::new("p2p_signaling_connections", "Open signaling connections of this node")?;
+        let outbox_dropped = IntCounter::new(
+            "p2p_signaling_outbox_dropped_total",
+            "Frames dropped from outboxes of slow readers",
+        )?;
+        let presence_failures = IntCounter::new(
+            "p2p_signaling_presence_failures_total",
+            "Presence calls that live state did not answer",
+        )?;
+        let messages = IntCounterVec::new(
+            Opts::new(
+                "p2p_signaling_messages_total",
+                "Messages of clients by type and outcome",
+            ),
+            &["type", "outcome"],
+        )?;
+        let closes = IntCounterVec::new(
+            Opts::new("p2p_signaling_closes_total", "Closed signaling connections by reason"),
+            &["reason"],
+        )?;
+        registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(outbox_dropped.clone()))?;
+        registry.register(Box::new(presence_failures.clone()))?;
+        registry.register(Box::new(messages.clone()))?;
+        registry.register(Box::new(closes.clone()))?;
+        Ok(Self {
+            connections,
+            outbox_dropped,
+            presence_failures,
+            messages: Kind::ALL.map(|kind| {
+                ["done", "refused", "limited"].map(|outcome| messages.with_label_values(&[kind.as_str(), outcome]))
+            }),
+            closes: CloseReason::ALL.map(|reason| closes.with_label_values(&[reason.as_str()])),
+        })
+    }
+
+    /// Counts a message.
+    pub fn message(&self, kind: Kind, outcome: Outcome) {
+        self.messages[kind as usize][outcome as usize].inc();
+    }
+
+    /// Counts a closed connection.
+    pub fn closed(&self, reason: CloseReason) {
+        self.closes[reason as usize].inc();
+    }
+}

@@ -1,0 +1,466 @@
+//! Policies in `PLUGIN_DIR`: taken over, refused with a reason, removed, and swapped under load without one lost request.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use p2p_coordinator_tests::shapes::{heartbeat, host, with, zone};
+use p2p_coordinator_tests::{Client, Options, Server, Ws, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::npcs::AiService;
+
+const SLOTS: [&str; 3] = ["host-selection", "rate-limit", "npc-transform"];
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// The bundled component of a slot.
+fn bundled(slot: &str) -> Vec<u8> {
+    std::fs::read(repository(&format!("plugins/dist/{slot}.wasm"))).unwrap()
+}
+
+/// The fixture of a slot, showing this behaviour.
+fn fixture(slot: &str, behaviour: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(repository(&format!("tests/fixtures/dist/{slot}.wasm"))).unwrap();
+    let mark = b"POLICY_FIXTURE=good";
+    let at = bytes
+        .windows(mark.len())
+        .position(|w| w == mark)
+        .expect("the fixture has its mark");
+    let text = format!("POLICY_FIXTURE={behaviour:<49}");
+    assert_eq!(text.len(), 64);
+    bytes[at..at + 64].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+/// The same component with another digest: a custom section is added, which nobody reads.
+fn variant(mut component: Vec<u8>, number: usize) -> Vec<u8> {
+    let payload = format!("\u{7}variant{number:04}");
+    component.push(0);
+    component.push(u8::try_from(payload.len()).unwrap());
+    component.extend(payload.as_bytes());
+    component
+}
+
+/// Puts a file there in one step, as deployment tools do.
+fn put(dir: &Path, slot: &str, bytes: &[u8]) {
+    let partial = dir.join(format!("{slot}.wasm.partial"));
+    std::fs::write(&partial, bytes).unwrap();
+    std::fs::rename(partial, dir.join(format!("{slot}.wasm"))).unwrap();
+}
+
+/// Writes a file in place, piece by piece, as a copy over a slow link does.
+async fn put_slowly(dir: &Path, slot: &str, bytes: &[u8]) {
+    use tokio::io::AsyncWriteExt;
+    let mut file = tokio::fs::File::create(dir.join(format!("{slot}.wasm"))).await.unwrap();
+    let mut pace = tokio::time::interval(Duration::from_millis(15));
+    for piece in bytes.chunks(bytes.len() / 8 + 1) {
+        file.write_all(piece).await.unwrap();
+        file.flush().await.unwrap();
+        pace.tick().await;
+    }
+}
+
+async fn slot(operator: &Client, name: &str) -> Value {
+    let report = operator.get("/plugins").await.ok(200);
+    let slots = report["slots"].as_array().unwrap_or_else(|| panic!("{report}"));
+    let found = slots
+        .iter()
+        .find(|s| s["slot"] == name)
+        .unwrap_or_else(|| panic!("{name}: {report}"));
+    found.clone()
+}
+
+/// Waits until the slot's report satisfies the condition.
+async fn slot_until(operator: &Client, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    let last = std::sync::Mutex::new(Value::Null);
+    let ask = || async {
+        let report = slot(operator, name).await;
+        *last.lock().unwrap() = report.clone();
+        condition(&report).then_some(report)
+    };
+    let found = tokio::time::timeout(Duration::from_secs(29), eventually(what, ask)).await;
+    found.unwrap_or_else(|_| panic!("{name}: {what}: last report {}", last.lock().unwrap()))
+}
+
+fn folder(server_env: Options) -> (tempfile::TempDir, Options) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = server_env.env("PLUGIN_DIR", dir.path().display());
+    (dir, options)
+}
+
+#[tokio::test]
+async fn the_bundled_policies_serve_and_are_reported() {
+    let server = Server::shared();
+    let operator = server.operator();
+    for name in SLOTS {
+        let report = slot(&operator, name).await;
+        assert_eq!(report["state"], "serving", "{report}");
+        let policy = &report["policy"];
+        assert_eq!(policy["source"], "bundled", "{report}");
+        assert_eq!(policy["digest"].as_str().unwrap().len(), 64, "{report}");
+        assert_eq!(policy["wit_version"], "1.0.0", "{report}");
+        assert!(policy["name"].is_string() && policy["version"].is_string(), "{report}");
+        assert_eq!(report["failures"]["trap"], 0, "{report}");
+        assert!(report["last_refusal"].is_null(), "{report}");
+    }
+    assert!(slot(&operator, "rate-limit").await["calls"].is_u64());
+}
+
+#[tokio::test]
+async fn a_file_takes_the_slot_and_its_removal_gives_it_back() {
+    let (dir, options) = folder(Options::default().env("RATE_LIMIT_ENABLED", "true"));
+    let server = options.start();
+    let operator = server.operator();
+    let _ = operator.post("/hosts/register", &host("h1", "alice")).await.ok(201);
+    let before = slot(&operator, "host-selection").await;
+    put(dir.path(), "host-selection", &fixture("host-selection", "good"));
+    let taken = slot_until(&operator, "host-selection", "the file serves", |s| {
+        s["policy"]["source"] != "bundled"
+    })
+    .await;
+    assert_ne!(taken["policy"]["digest"], before["policy"]["digest"]);
+    assert_eq!(taken["swaps"].as_u64(), before["swaps"].as_u64().map(|n| n + 1));
+    let beaten = operator.post("/hosts/h1/heartbeat", &heartbeat()).await.ok(200);
+    assert_eq!(
+        beaten["quality_score"].as_f64(),
+        Some(42.0),
+        "the fixture scores 42: {beaten}"
+    );
+
+    put(dir.path(), "rate-limit", &fixture("rate-limit", "good"));
+    let _ = slot_until(&operator, "rate-limit", "the file serves", |s| {
+        s["policy"]["source"] != "bundled"
+    })
+    .await;
+    assert_eq!(operator.get("/zones/").await.number("x-ratelimit-limit"), 999_999);
+
+    for name in ["host-selection", "rate-limit"] {
+        std::fs::remove_file(dir.path().join(format!("{name}.wasm"))).unwrap();
+        let back = slot_until(&operator, name, "the bundled one serves", |s| {
+            s["policy"]["source"] == "bundled"
+        })
+        .await;
+        assert_eq!(back["state"], "serving", "{back}");
+    }
+    let beaten = operator.post("/hosts/h1/heartbeat", &heartbeat()).await.ok(200);
+    assert_eq!(beaten["quality_score"].as_f64(), Some(98.0), "{beaten}");
+    assert_eq!(operator.get("/zones/").await.number("x-ratelimit-limit"), 100);
+}
+
+#[tokio::test]
+async fn a_bad_file_is_refused_with_its_reason_and_the_old_one_serves() {
+    let (dir, options) = folder(Options::default());
+    let server = options.start();
+    let operator = server.operator();
+    let name = "host-selection";
+    let good = bundled(name);
+    let fixture_of = |behaviour: &str| fixture(name, behaviour);
+    let bad: Vec<(&str, Vec<u8>)> = vec![
+        ("empty", Vec::new()),
+        ("text", b"not a component".to_vec()),
+        ("truncated", good[..good.len() / 2].to_vec()),
+        ("a core module", b"\0asm\x01\0\0\0".to_vec()),
+        ("another world", bundled("rate-limit")),
+        ("endless loop", fixture_of("loop")),
+        ("memory hog", fixture_of("memory")),
+        ("panic", fixture_of("panic")),
+        ("unreachable", fixture_of("unreachable")),
+        ("stack overflow", fixture_of("stack")),
+        ("NaN", fixture_of("nan")),
+        ("huge answer", fixture_of("huge-list")),
+        ("a host not among the candidates", fixture_of("stranger")),
+    ];
+    let serving = slot(&operator, name).await["policy"]["digest"].clone();
+    for (number, (what, bytes)) in bad.into_iter().enumerate() {
+        let before = slot(&operator, name).await["refusals"].as_u64().unwrap();
+        put(dir.path(), name, &bytes);
+        let refused = slot_until(&operator, name, what, |s| s["refusals"].as_u64() > Some(before)).await;
+        let last = &refused["last_refusal"];
+        assert!(
+            last["reason"].as_str().is_some_and(|r| r.len() > 5),
+            "{what}: {refused}"
+        );
+        assert!(last["step"].is_string() && last["at"].is_string(), "{what}: {refused}");
+        assert!(
+            last["source"].as_str().unwrap().ends_with("host-selection.wasm"),
+            "{what}: {refused}"
+        );
+        assert_eq!(refused["policy"]["digest"], serving, "{what}: the old one serves");
+        assert_eq!(refused["state"], "serving", "{what}");
+        assert!(server.log().contains("refused"), "{what}: the log says so");
+        let id = format!("after-{number}");
+        let registered = operator.post("/hosts/register", &host(&id, "alice")).await.ok(201);
+        assert_eq!(
+            registered["quality_score"].as_f64(),
+            Some(100.0),
+            "{what}: the next call works"
+        );
+    }
+    put(dir.path(), name, &fixture_of("good"));
+    let _ = slot_until(&operator, name, "the good one serves", |s| {
+        s["policy"]["digest"] != serving
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_of_editors_and_other_names_are_left_alone() {
+    let (dir, options) = folder(Options::default());
+    let server = options.start();
+    let operator = server.operator();
+    for junk in [
+        ".host-selection.wasm.swp",
+        "host-selection.wasm~",
+        "4913",
+        "host-selection.wasm.tmp",
+        "readme.txt",
+        "x.wasm",
+    ] {
+        std::fs::write(dir.path().join(junk), b"junk").unwrap();
+    }
+    std::fs::create_dir(dir.path().join("npc-transform.wasm.d")).unwrap();
+    // A slow write in place behind the junk: when it serves, the junk has been seen.
+    put_slowly(dir.path(), "host-selection", &variant(bundled("host-selection"), 1)).await;
+    let taken = slot_until(&operator, "host-selection", "the file serves", |s| {
+        s["policy"]["source"] != "bundled"
+    })
+    .await;
+    assert_eq!(taken["state"], "serving");
+    for name in ["rate-limit", "npc-transform"] {
+        assert_eq!(slot(&operator, name).await["refusals"], 0);
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_is_there_at_the_start_serves_from_the_start() {
+    let (dir, options) = folder(Options::default());
+    put(dir.path(), "host-selection", &fixture("host-selection", "good"));
+    put(dir.path(), "npc-transform", b"junk");
+    let server = options.start();
+    let operator = server.operator();
+    let made = operator.post("/hosts/register", &host("h1", "alice")).await.ok(201);
+    assert_eq!(made["quality_score"].as_f64(), Some(42.0), "{made}");
+    let broken = slot(&operator, "npc-transform").await;
+    assert_eq!(broken["policy"]["source"], "bundled", "{broken}");
+    assert_eq!(broken["refusals"], 1, "{broken}");
+}
+
+#[tokio::test]
+async fn a_policy_that_goes_bad_while_it_serves_is_answered_for() {
+    let (dir, options) = folder(Options::default().env("RATE_LIMIT_ENABLED", "true"));
+    put(dir.path(), "rate-limit", &fixture("rate-limit", "deny"));
+    let server = options.start();
+    let denied = server.operator().get("/zones/").await;
+    assert!(matches!(denied.status, 403 | 429), "{denied}");
+    assert!(
+        denied.problem(denied.status)["detail"]
+            .as_str()
+            .unwrap()
+            .contains("denied by the fixture"),
+        "{denied}"
+    );
+    // Operators can still see why.
+    let _ = server
+        .anonymous()
+        .absolute(Method::GET, "/health", None)
+        .await
+        .status_is(200);
+}
+
+/// What the load saw.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: AtomicU64,
+    slowest_us: AtomicU64,
+    wrong: std::sync::Mutex<Vec<String>>,
+}
+
+impl Tally {
+    fn note(&self, started: Instant, what: &str, failure: Option<String>) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        let took = u64::try_from(started.elapsed().as_micros()).unwrap();
+        self.slowest_us.fetch_max(took, Ordering::Relaxed);
+        if let Some(failure) = failure {
+            self.wrong.lock().unwrap().push(format!("{what}: {failure}"));
+        }
+    }
+}
+
+/// One of the workers: its share of the requests, on its own connection, each answer checked.
+async fn load(operator: Client, worker: usize, rate: u64, stop: Arc<AtomicBool>, tally: Arc<Tally>) {
+    let mut pace = tokio::time::interval(Duration::from_micros(1_000_000 / rate));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    let path = format!("/hosts/load-{worker}/heartbeat");
+    let beat = heartbeat();
+    let wanted = json!({ "zone_id": "load", "player_ids": ["p"] });
+    let mut number = 0_u64;
+    while !stop.load(Ordering::Relaxed) {
+        pace.tick().await;
+        number += 1;
+        let started = Instant::now();
+        if number.is_multiple_of(100) {
+            match operator.attempt(Method::POST, "/sessions/", &wanted).await {
+                Some((201, session)) => {
+                    tally.note(started, "create", None);
+                    let started = Instant::now();
+                    let path = format!("/sessions/{}/end", session["id"]);
+                    let ended = operator.attempt(Method::POST, &path, &json!({})).await;
+                    let bad = !matches!(ended, Some((200, _)));
+                    tally.note(started, "end", bad.then(|| format!("{ended:?}")));
+                }
+                other => tally.note(started, "create", Some(format!("{other:?}"))),
+            }
+        } else if number.is_multiple_of(4) {
+            let answer = operator.attempt(Method::POST, &path, &beat).await;
+            let good = matches!(&answer, Some((200, host)) if host["quality_score"].as_f64() == Some(98.0));
+            tally.note(started, "heartbeat", (!good).then(|| format!("{answer:?}")));
+        } else {
+            let answer = operator.attempt(Method::GET, "/zones/load", &Value::Null).await;
+            let good = matches!(&answer, Some((200, zone)) if zone["zone_id"] == "load");
+            tally.note(started, "zone", (!good).then(|| format!("{answer:?}")));
+        }
+    }
+}
+
+/// Replaces one slot 50 times, 10 of them with bad files, and sees each in the report.
+async fn replace(operator: Client, dir: PathBuf, name: &'static str) {
+    let good = bundled(name);
+    for number in 0..50 {
+        let before = slot(&operator, name).await;
+        let (swaps, refusals) = (before["swaps"].as_u64().unwrap(), before["refusals"].as_u64().unwrap());
+        if number % 5 == 4 {
+            let bad = match number % 3 {
+                0 => good[..good.len() / 2 + number].to_vec(),
+                1 => variant(
+                    bundled(if name == "rate-limit" {
+                        "npc-transform"
+                    } else {
+                        "rate-limit"
+                    }),
+                    number,
+                ),
+                _ => variant(fixture(name, "panic"), number),
+            };
+            put(&dir, name, &bad);
+            let report = slot_until(&operator, name, "the refusal", |s| {
+                s["refusals"].as_u64() > Some(refusals)
+            })
+            .await;
+            assert_eq!(report["swaps"].as_u64(), Some(swaps), "{report}");
+            assert_eq!(report["policy"]["digest"], before["policy"]["digest"], "{report}");
+            assert!(report["last_refusal"]["reason"].is_string(), "{report}");
+        } else {
+            let next = variant(good.clone(), number);
+            if number % 5 == 2 {
+                put_slowly(&dir, name, &next).await;
+            } else {
+                put(&dir, name, &next);
+            }
+            let report = slot_until(&operator, name, "the swap", |s| s["swaps"].as_u64() > Some(swaps)).await;
+            assert_ne!(report["policy"]["digest"], before["policy"]["digest"], "{report}");
+            assert_eq!(report["state"], "serving", "{report}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swaps_under_load_lose_no_request() {
+    const WORKERS: usize = 20;
+    const RATE: u64 = 1000;
+    let ai = AiService::start().await;
+    let limits = Options::default()
+        .env("RATE_LIMIT_ENABLED", "true")
+        .env("RATE_LIMIT_API_REQUESTS", 1_000_000);
+    let limits = limits
+        .env("AI_SERVICE_ENABLED", "true")
+        .env("AI_SERVICE_URL", ai.url())
+        .env("NPC_BROADCAST_INTERVAL", 1);
+    let (dir, options) = folder(limits);
+    let server = options.start();
+    let operator = server.operator();
+    let wide = json!({ "max_players": 1000, "max_zones": 1000 });
+    for worker in 0..WORKERS {
+        let machine = with(host(&format!("load-{worker}"), "alice"), &wide);
+        let _ = operator.post("/hosts/register", &machine).await.ok(201);
+        let _ = operator
+            .post(&format!("/hosts/load-{worker}/heartbeat"), &heartbeat())
+            .await
+            .ok(200);
+    }
+    let _ = operator.post("/zones/", &zone("load")).await.ok(201);
+    let watched = json!({ "zone_id": "load", "player_ids": ["watcher"] });
+    let session = operator.post("/sessions/", &watched).await.ok(201);
+    let id = session["session_id"].as_str().unwrap().to_owned();
+    let _ = operator.poke(&format!("/sessions/{id}/activate")).await.ok(200);
+    let mut peer = Ws::joined(&server, "watcher", &id).await;
+
+    let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Tally::default()));
+    let started = Instant::now();
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|worker| {
+            let share = RATE / WORKERS as u64;
+            tokio::spawn(load(
+                server.operator(),
+                worker,
+                share,
+                Arc::clone(&stop),
+                Arc::clone(&tally),
+            ))
+        })
+        .collect();
+    let swapping: Vec<_> = SLOTS
+        .into_iter()
+        .map(|name| tokio::spawn(replace(server.operator(), dir.path().to_owned(), name)))
+        .collect();
+    let watching = tokio::spawn(async move {
+        // Ticks go on, and no policy ever lets an internal member through.
+        let mut ticks = 0;
+        while let Ok(message) = peer.next().await {
+            if message["type"] == "npc-state" {
+                crate::npcs::check_public(&message);
+                ticks += 1;
+            }
+        }
+        ticks
+    });
+    for task in swapping {
+        task.await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let answered = tally.answered.load(Ordering::Relaxed);
+    let slowest = tally.slowest_us.load(Ordering::Relaxed) / 1000;
+    println!(
+        "{answered} requests in {seconds:.1} s ({:.0}/s), slowest {slowest} ms",
+        answered as f64 / seconds
+    );
+    let wrong = std::mem::take(&mut *tally.wrong.lock().unwrap());
+    assert!(
+        wrong.is_empty(),
+        "{} of {answered} failed: {:?}",
+        wrong.len(),
+        &wrong[..wrong.len().min(5)]
+    );
+    for name in SLOTS {
+        let report = slot(&operator, name).await;
+        assert!(report["swaps"].as_u64() >= Some(40), "{report}");
+        assert!(report["refusals"].as_u64() >= Some(10), "{report}");
+        assert_eq!(report["fallbacks"], 0, "the policy answered every call: {report}");
+    }
+    assert!(
+        answered as f64 / seconds > 0.9 * RATE as f64,
+        "the load did not reach {RATE} requests a second"
+    );
+    let pid = server.pid();
+    Server::kill_now(pid);
+    let ticks = watching.await.unwrap();
+    assert!(ticks > 5, "{ticks} NPC ticks arrived");
+}

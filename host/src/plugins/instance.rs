@@ -86,7 +86,7 @@ impl<W: World> Release<W> {
     pub(super) fn bare_instance(&self) -> Result<Instance<W>, Failure> {
         let mut store = Store::new(&self.engine, GuestState::new(W::SLOT));
         store.limiter(|state| state.limiter());
-        store.set_hostcall_fuel(W::ANSWER_BYTES);
+        store.set_hostcall_fuel(limits::SMALL_ANSWER_BYTES);
         store.set_epoch_deadline(limits::LIFECYCLE_TICKS);
         let guest = W::instantiate(&self.pre, &mut store)?;
         Ok(Instance {
@@ -111,7 +111,10 @@ impl<W: World> Release<W> {
         match instance.run(limits::LIFECYCLE_TICKS, |instance| {
             Ok(W::configure(instance, &self.settings)?)
         }) {
-            Ok(Ok(())) => Ok(instance),
+            Ok(Ok(())) => {
+                instance.admit_answers();
+                Ok(instance)
+            }
             Ok(Err(reason)) => Err(failed(Failure::invalid(reason))),
             Err(failure) => Err(failed(failure)),
         }
@@ -146,6 +149,11 @@ impl<W: World> Instance<W> {
         } else {
             call(self)
         }
+    }
+
+    /// Lets the instance hand over as much as an answer of its slot may hold. Before, it may say who it is.
+    pub(super) fn admit_answers(&mut self) {
+        self.store.set_hostcall_fuel(W::ANSWER_BYTES);
     }
 
     /// Whether the details of a call have to be laid out.

@@ -13,6 +13,8 @@ pub const DECISION_TICKS: u64 = 5;
 pub const RANK_TICKS: u64 = 20;
 /// `transform`, in ticks.
 pub const TRANSFORM_TICKS: u64 = 50;
+/// How often a policy that misses a deadline while it is loaded is asked again.
+pub const LOAD_ATTEMPTS: u32 = 4;
 
 /// Linear memory of one instance, all its memories together, in bytes.
 pub const MEMORY_BYTES: usize = 64 << 20;

@@ -13,7 +13,7 @@ use wasmtime::component::{Component, Linker};
 
 use super::cache::{Cache, Origin};
 use super::engine::PolicyEngine;
-use super::failure::{Refusal, Step, shortened};
+use super::failure::{Failure, FailureKind, Refusal, Step, shortened};
 use super::instance::{About, Imports, Instance, Release, Source};
 use super::limits;
 use super::slot_name::SlotName;
@@ -243,11 +243,7 @@ impl Loader {
             source,
             digest,
             wit_version,
-            description: Description {
-                name: String::new(),
-                version: String::new(),
-                summary: String::new(),
-            },
+            description: Description::default(),
             loaded_at: SystemClock.now(),
         };
         let mut release = Release::new(
@@ -257,38 +253,58 @@ impl Loader {
             pre,
             Arc::clone(&self.settings),
         );
+        // A deadline can also be missed because the machine is busy, and nobody offers the policy a second time.
+        let mut attempts = limits::LOAD_ATTEMPTS;
+        let (instance, description) = loop {
+            attempts -= 1;
+            match self.question(&release, &mut passed) {
+                Ok(asked) => break asked,
+                Err((_, failure)) if failure.kind == FailureKind::Deadline && attempts > 0 => {}
+                Err((step, failure)) => return Err(Refusal::new(step, failure.to_string())),
+            }
+        };
+        release.about.description = description;
+        Ok((Arc::new(release), instance))
+    }
+
+    /// The steps that run the policy.
+    fn question<W: World>(
+        &self,
+        release: &Release<W>,
+        passed: &mut dyn FnMut(Step, String),
+    ) -> Result<(Instance<W>, Description), (Step, Failure)> {
         let mut instance = release
             .bare_instance()
-            .map_err(|failure| Refusal::new(Step::Instantiate, failure.to_string()))?;
+            .map_err(|failure| (Step::Instantiate, failure))?;
         passed(Step::Instantiate, String::new());
 
         let said = instance
             .run(limits::LIFECYCLE_TICKS, |instance| Ok(W::describe(instance)?))
-            .map_err(|failure| Refusal::new(Step::Describe, failure.to_string()))?;
+            .map_err(|failure| (Step::Describe, failure))?;
         if said.name.is_empty() {
-            return Err(Refusal::new(Step::Describe, "its name is empty"));
+            return Err((Step::Describe, Failure::invalid("its name is empty")));
         }
-        release.about.description = Description {
+        let description = Description {
             name: shortened(&said.name, limits::NAME_BYTES),
             version: shortened(&said.version, limits::NAME_BYTES),
             summary: shortened(&said.summary, limits::SUMMARY_BYTES),
         };
-        let Description { name, version, .. } = &release.about.description;
-        passed(Step::Describe, format!("{name} {version}"));
+        passed(Step::Describe, format!("{} {}", description.name, description.version));
 
         instance
             .run(limits::LIFECYCLE_TICKS, |instance| {
                 Ok(W::configure(instance, release.settings())?)
             })
-            .map_err(|failure| Refusal::new(Step::Configure, failure.to_string()))?
-            .map_err(|reason| Refusal::new(Step::Configure, shortened(&reason, limits::SUMMARY_BYTES)))?;
+            .and_then(|answer| answer.map_err(|reason| Failure::invalid(shortened(&reason, limits::SUMMARY_BYTES))))
+            .map_err(|failure| (Step::Configure, failure))?;
         passed(Step::Configure, format!("{} settings", release.settings().len()));
 
+        instance.admit_answers();
         if self.trial {
-            W::trial(&mut instance).map_err(|failure| Refusal::new(Step::Trial, failure.to_string()))?;
+            W::trial(&mut instance).map_err(|failure| (Step::Trial, failure))?;
             passed(Step::Trial, String::new());
         }
-        Ok((Arc::new(release), instance))
+        Ok((instance, description))
     }
 
     fn compile(&self, digest: &str, bytes: &[u8]) -> Result<(Component, Origin), Refusal> {

@@ -14,7 +14,7 @@ use super::slot_name::SlotName;
 use super::state::GuestState;
 
 /// Who a policy says it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
     pub name: String,
     pub version: String,

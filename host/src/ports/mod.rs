@@ -6,3 +6,6 @@ pub mod npc_source;
 pub mod peers;
 pub mod policies;
 pub mod storage;
+
+#[cfg(test)]
+pub(crate) mod contract;

@@ -79,7 +79,7 @@ impl HostRepository for Database {
             return Ok(Registered::OwnedByAnother);
         };
         let host = read(&row).map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(Registered::Done(host))
     }
 
@@ -140,7 +140,7 @@ impl HostRepository for Database {
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
-        tx.commit().await.map_err(failed)
+        self.commit(tx).await
     }
 
     async fn set_status(&self, host_id: &str, status: HostStatus, now: Timestamp) -> Result<Option<Host>> {
@@ -155,7 +155,7 @@ impl HostRepository for Database {
         .await
         .map_err(failed)?;
         let host = row.as_ref().map(read).transpose().map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(host)
     }
 
@@ -172,7 +172,7 @@ impl HostRepository for Database {
         .await
         .map_err(failed)?;
         let hosts = rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(hosts)
     }
 
@@ -183,7 +183,7 @@ impl HostRepository for Database {
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(done.rows_affected() > 0)
     }
 }

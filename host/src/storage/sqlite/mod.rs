@@ -1,11 +1,11 @@
 //! Storage in one SQLite file: connections, migrations, and the mapping of errors. One file per noun beside it.
 //!
 //! One connection writes, a pool of others reads. SQLite has one writer at a time anyway; queueing for it here is fair
-//! and never ends in `SQLITE_BUSY` within the process. The write-ahead log is synced on every commit
-//! (`synchronous=FULL`): an acknowledged write survives `kill -9` and a power cut. With `NORMAL` it would survive only
-//! the former.
+//! and never ends in `SQLITE_BUSY` within the process. A write is acknowledged when `log` has brought it to disk, so it
+//! survives `kill -9` and a power cut.
 
 mod hosts;
+mod log;
 mod refresh;
 mod sessions;
 mod zones;
@@ -44,7 +44,7 @@ pub async fn open(path: &Path, pool: u32) -> anyhow::Result<Storage> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(SqliteSynchronous::Normal)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS);
@@ -60,7 +60,9 @@ pub async fn open(path: &Path, pool: u32) -> anyhow::Result<Storage> {
         .connect_with(options.pragma("query_only", "ON"))
         .await
         .with_context(|| format!("cannot open the database {} for reading", path.display()))?;
-    let database = Arc::new(Database { write, read });
+    let log =
+        log::Log::open(path).with_context(|| format!("cannot open the log of the database {}", path.display()))?;
+    let database = Arc::new(Database { write, read, log });
     Ok(Storage {
         hosts: database.clone(),
         zones: database.clone(),
@@ -70,11 +72,13 @@ pub async fn open(path: &Path, pool: u32) -> anyhow::Result<Storage> {
     })
 }
 
+/// Creates the file when it is missing. One that exists is not touched: closing it again would drop the locks that other
+/// connections of this process hold on it.
 fn create_file(path: &Path) -> std::io::Result<()> {
     let mut folder = DirBuilder::new();
     let mut file = OpenOptions::new();
     folder.recursive(true);
-    file.create(true).append(true);
+    file.create_new(true).write(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -84,7 +88,10 @@ fn create_file(path: &Path) -> std::io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         folder.create(parent)?;
     }
-    file.open(path).map(drop)
+    match file.open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Connections to a local file do not go stale: they are never tested, aged or closed for idleness.
@@ -102,12 +109,19 @@ fn connections(count: u32) -> SqlitePoolOptions {
 struct Database {
     write: SqlitePool,
     read: SqlitePool,
+    log: log::Log,
 }
 
 impl Database {
     /// Starts a transaction that holds the write lock from the start, so that what it reads stays true until it commits.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         self.write.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    }
+
+    /// Commits, and returns when that is on disk. The connection is free for the next writer meanwhile.
+    async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<()> {
+        tx.commit().await.map_err(failed)?;
+        self.log.sync().await.map_err(|error| failed(sqlx::Error::Io(error)))
     }
 }
 

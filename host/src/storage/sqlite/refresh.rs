@@ -24,7 +24,7 @@ impl RefreshRepository for Database {
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
-        tx.commit().await.map_err(failed)
+        self.commit(tx).await
     }
 
     async fn rotate(
@@ -77,7 +77,7 @@ impl RefreshRepository for Database {
                 .map_err(failed)?;
             Rotated::Reused
         };
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(answer)
     }
 
@@ -88,7 +88,7 @@ impl RefreshRepository for Database {
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(done.rows_affected())
     }
 }

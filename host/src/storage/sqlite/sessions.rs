@@ -2,7 +2,7 @@
 //!
 //! Every rule is decided inside a transaction that holds the write lock from its start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
@@ -72,7 +72,7 @@ impl SessionRepository for Database {
             },
         )
         .await?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(Opened::Done(opened))
     }
 
@@ -107,13 +107,13 @@ impl SessionRepository for Database {
     }
 
     async fn activate(&self, key: &SessionKey, now: Timestamp) -> Result<Changed> {
-        self.change(key, |session| match session.status {
+        self.change(key, now, |session| match session.status {
             SessionStatus::Pending => {
                 session.status = SessionStatus::Active;
                 session.started_at = Some(now);
-                Verdict::Save(now)
+                None
             }
-            status => Verdict::Refuse(Changed::WrongStatus(status)),
+            status => Some(Changed::WrongStatus(status)),
         })
         .await
     }
@@ -123,10 +123,10 @@ impl SessionRepository for Database {
             let error = anyhow::anyhow!("a session cannot finish as {}", status.as_str());
             return Err(StorageError::Internal(error));
         }
-        self.change_live(key, |session| {
+        self.change_live(key, now, |session| {
             session.status = status;
             session.ended_at = Some(now);
-            Verdict::Save(now)
+            None
         })
         .await
     }
@@ -151,45 +151,45 @@ impl SessionRepository for Database {
         session.host_id = host.id;
         session.host = host.host_id;
         save(&mut tx, &mut session, now).await?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(Changed::Done(session))
     }
 
     async fn record_metrics(&self, key: &SessionKey, metrics: SessionMetrics, now: Timestamp) -> Result<Changed> {
-        self.change_live(key, |session| {
+        self.change_live(key, now, |session| {
             session.average_latency_ms = metrics.average_latency_ms.unwrap_or(session.average_latency_ms);
             session.average_packet_loss_percent = metrics
                 .average_packet_loss_percent
                 .unwrap_or(session.average_packet_loss_percent);
             session.bandwidth_usage_mbps = metrics.bandwidth_usage_mbps.unwrap_or(session.bandwidth_usage_mbps);
-            Verdict::Save(now)
+            None
         })
         .await
     }
 
     async fn add_player(&self, key: &SessionKey, player_id: &str, now: Timestamp) -> Result<Changed> {
-        self.change_live(key, |session| {
+        self.change_live(key, now, |session| {
             if session.connected_players.iter().any(|player| player == player_id) {
-                return Verdict::Refuse(Changed::AlreadyThere);
+                return Some(Changed::AlreadyThere);
             }
             if session.current_players >= session.max_players {
-                return Verdict::Refuse(Changed::Full);
+                return Some(Changed::Full);
             }
             session.connected_players.push(player_id.to_owned());
             session.current_players += 1;
-            Verdict::Save(now)
+            None
         })
         .await
     }
 
     async fn remove_player(&self, key: &SessionKey, player_id: &str, now: Timestamp) -> Result<Changed> {
-        self.change_live(key, |session| {
+        self.change_live(key, now, |session| {
             let Some(place) = session.connected_players.iter().position(|player| player == player_id) else {
-                return Verdict::Refuse(Changed::NotThere);
+                return Some(Changed::NotThere);
             };
             session.connected_players.remove(place);
             session.current_players = session.current_players.saturating_sub(1);
-            Verdict::Save(now)
+            None
         })
         .await
     }
@@ -208,7 +208,7 @@ impl SessionRepository for Database {
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
-        tx.commit().await.map_err(failed)
+        self.commit(tx).await
     }
 
     async fn expire(&self, cutoff: Timestamp, now: Timestamp) -> Result<Vec<Session>> {
@@ -240,7 +240,7 @@ impl SessionRepository for Database {
             )
             .await?;
         }
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(sessions)
     }
 
@@ -255,8 +255,20 @@ impl SessionRepository for Database {
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(done.rows_affected())
+    }
+
+    async fn live_counts(&self) -> Result<HashMap<String, u32>> {
+        let rows = sqlx::query(
+            "SELECT host, COUNT(*) AS sessions FROM p2p_sessions WHERE status IN ('pending', 'active', 'paused')
+             GROUP BY host",
+        )
+        .fetch_all(&self.read)
+        .await
+        .map_err(failed)?;
+        let count = |row: &SqliteRow| Ok((row.try_get("host")?, row.try_get("sessions")?));
+        rows.iter().map(count).collect::<sqlx::Result<_>>().map_err(failed)
     }
 
     async fn sums(&self) -> Result<SessionSums> {
@@ -288,27 +300,23 @@ impl SessionRepository for Database {
     }
 }
 
-/// What a rule says about a change.
-enum Verdict {
-    /// Store the session as the rule left it, written at this moment.
-    Save(Timestamp),
-    /// Store nothing.
-    Refuse(Changed),
-}
-
 impl Database {
-    /// Reads the session, lets `rule` decide and edit, and stores the outcome with the zone's counters, as one
+    /// Reads the session, lets `rule` edit it or answer why not, and stores the outcome with the zone's counters, as one
     /// transaction.
-    async fn change(&self, key: &SessionKey, rule: impl FnOnce(&mut Session) -> Verdict + Send) -> Result<Changed> {
+    async fn change(
+        &self,
+        key: &SessionKey,
+        now: Timestamp,
+        rule: impl FnOnce(&mut Session) -> Option<Changed> + Send,
+    ) -> Result<Changed> {
         let mut tx = self.begin().await?;
         let Some(before) = find(&mut tx, key).await? else {
             return Ok(Changed::NotFound);
         };
         let mut session = before.clone();
-        let now = match rule(&mut session) {
-            Verdict::Save(now) => now,
-            Verdict::Refuse(answer) => return Ok(answer),
-        };
+        if let Some(refused) = rule(&mut session) {
+            return Ok(refused);
+        }
         save(&mut tx, &mut session, now).await?;
         let counted = Counted {
             opened: 0,
@@ -318,7 +326,7 @@ impl Database {
         if counted != Counted::default() {
             count(&mut tx, session.zone_id, counted).await?;
         }
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(Changed::Done(session))
     }
 
@@ -326,11 +334,12 @@ impl Database {
     async fn change_live(
         &self,
         key: &SessionKey,
-        rule: impl FnOnce(&mut Session) -> Verdict + Send,
+        now: Timestamp,
+        rule: impl FnOnce(&mut Session) -> Option<Changed> + Send,
     ) -> Result<Changed> {
-        self.change(key, |session| match session.status.is_live() {
+        self.change(key, now, |session| match session.status.is_live() {
             true => rule(session),
-            false => Verdict::Refuse(Changed::WrongStatus(session.status)),
+            false => Some(Changed::WrongStatus(session.status)),
         })
         .await
     }

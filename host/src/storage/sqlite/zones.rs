@@ -47,7 +47,7 @@ impl ZoneRepository for Database {
             .await
             .map_err(failed)?;
         let zone = read(&row).map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(zone)
     }
 
@@ -83,7 +83,7 @@ impl ZoneRepository for Database {
             .await
             .map_err(failed)?;
         let zone = row.as_ref().map(read).transpose().map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(zone)
     }
 
@@ -97,7 +97,7 @@ impl ZoneRepository for Database {
             .await
             .map_err(failed)?;
         let zone = row.as_ref().map(read).transpose().map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        self.commit(tx).await?;
         Ok(zone)
     }
 }

@@ -1,0 +1,565 @@
+//! Contract of `SessionRepository`, one caller at a time.
+
+use std::collections::HashMap;
+
+use super::{NOW, a_host, a_session, a_zone, definition, done, key, new_session, opened, registration};
+use crate::domain::host::HostStatus;
+use crate::domain::session::{FallbackReason, SessionKey, SessionStatus};
+use crate::domain::zone::ZoneStatus;
+use crate::ports::storage::{Changed, NewSession, Opened, SessionFilter, SessionMetrics, SessionSums, Storage};
+
+async fn a_place(store: &Storage) {
+    a_host(store, "one").await;
+    a_zone(store, "plaza").await;
+}
+
+/// Total, active, served.
+async fn counters(store: &Storage) -> (i64, i64, i64) {
+    let zone = store.zones.get("plaza").await.unwrap().unwrap();
+    (zone.total_sessions, zone.active_sessions, zone.total_players_served)
+}
+
+pub(crate) async fn opens(store: &Storage) {
+    let host = a_host(store, "one").await;
+    a_zone(store, "plaza").await;
+    let zone = store.zones.get("plaza").await.unwrap().unwrap();
+    let session = a_session(store, "a", "one", "plaza", &["ann", "bob"]).await;
+    assert_eq!(
+        (session.session_id.as_str(), session.status),
+        ("session-a", SessionStatus::Pending)
+    );
+    assert_eq!((session.host_id, session.zone_id), (host.id, zone.id));
+    assert_eq!((session.host.as_str(), session.zone.as_str()), ("one", "plaza"));
+    assert_eq!(session.connected_players, ["ann", "bob"]);
+    assert_eq!((session.current_players, session.max_players), (2, 20));
+    assert_eq!((session.started_at, session.ended_at), (None, None));
+    assert_eq!(
+        (session.created_at, session.updated_at, session.last_activity_at),
+        (NOW, NOW, NOW)
+    );
+    assert_eq!((session.average_latency_ms, session.bandwidth_usage_mbps), (0.0, 0.0));
+    assert_eq!(counters(store).await, (1, 1, 2));
+    for key in [key("a"), SessionKey::Id(session.id)] {
+        assert_eq!(store.sessions.get(&key).await.unwrap(), Some(session.clone()));
+    }
+    let again = store.sessions.open(&new_session("a", "one", "plaza", &[]), NOW).await;
+    assert!(again.is_err(), "a session_id is given once");
+    assert_eq!(counters(store).await, (1, 1, 2));
+}
+
+pub(crate) async fn refuses_to_open(store: &Storage) {
+    a_place(store).await;
+    let refused = async |session: NewSession, reason: FallbackReason| {
+        let answer = store.sessions.open(&session, NOW).await.unwrap();
+        assert_eq!(answer, Opened::Refused(reason));
+    };
+    let session = || new_session("a", "one", "plaza", &["ann"]);
+    refused(new_session("a", "one", "nowhere", &[]), FallbackReason::ZoneUnknown).await;
+    refused(new_session("a", "nobody", "plaza", &[]), FallbackReason::HostUnknown).await;
+    store.zones.set_p2p("plaza", false, NOW).await.unwrap();
+    refused(session(), FallbackReason::ZoneP2pDisabled).await;
+    store.zones.set_p2p("plaza", true, NOW).await.unwrap();
+    for status in [ZoneStatus::Disabled, ZoneStatus::Maintenance] {
+        store.zones.set_status("plaza", status, NOW).await.unwrap();
+        refused(session(), FallbackReason::ZoneNotEnabled).await;
+    }
+    store.zones.set_status("plaza", ZoneStatus::Enabled, NOW).await.unwrap();
+    for status in [HostStatus::Offline, HostStatus::Busy, HostStatus::Maintenance] {
+        store.hosts.set_status("one", status, NOW).await.unwrap();
+        refused(session(), FallbackReason::HostNotOnline).await;
+    }
+    store.hosts.set_status("one", HostStatus::Online, NOW).await.unwrap();
+    let crowd: Vec<String> = (0..21).map(|number| format!("player-{number}")).collect();
+    let mut crowded = NewSession {
+        players: crowd,
+        ..session()
+    };
+    refused(crowded.clone(), FallbackReason::ZoneCapacity).await;
+    assert_eq!(store.sessions.get(&key("a")).await.unwrap(), None);
+    assert_eq!(counters(store).await, (0, 0, 0));
+    crowded.players.pop();
+    assert_eq!(
+        opened(store.sessions.open(&crowded, NOW).await.unwrap()).current_players,
+        20
+    );
+}
+
+pub(crate) async fn counts_the_room_of_a_host(store: &Storage) {
+    a_zone(store, "plaza").await;
+    let mut small = registration("one");
+    small.max_zones = 2;
+    small.max_players = 3;
+    store.hosts.register(&small, 80.0, None, NOW).await.unwrap();
+    let full = async |name: &str, players: &[&str]| {
+        let answer = store
+            .sessions
+            .open(&new_session(name, "one", "plaza", players), NOW)
+            .await
+            .unwrap();
+        assert_eq!(answer, Opened::Refused(FallbackReason::HostFull));
+    };
+    a_session(store, "a", "one", "plaza", &["ann", "bob"]).await;
+    full("b", &["cid", "dan"]).await;
+    a_session(store, "b", "one", "plaza", &["cid"]).await;
+    full("c", &[]).await;
+    done(
+        store
+            .sessions
+            .finish(&key("a"), SessionStatus::Ended, NOW)
+            .await
+            .unwrap(),
+    );
+    full("c", &["dan", "eve", "fay"]).await;
+    a_session(store, "c", "one", "plaza", &["dan", "eve"]).await;
+}
+
+pub(crate) async fn lives_and_ends(store: &Storage) {
+    a_place(store).await;
+    let session = a_session(store, "a", "one", "plaza", &["ann"]).await;
+    let (second, third) = (NOW.plus_seconds(1), NOW.plus_seconds(2));
+    let active = done(
+        store
+            .sessions
+            .activate(&SessionKey::Id(session.id), second)
+            .await
+            .unwrap(),
+    );
+    assert_eq!(
+        (active.status, active.started_at, active.ended_at),
+        (SessionStatus::Active, Some(second), None)
+    );
+    assert_eq!((active.updated_at, active.last_activity_at), (second, second));
+    let again = store.sessions.activate(&key("a"), second).await.unwrap();
+    assert_eq!(again, Changed::WrongStatus(SessionStatus::Active));
+    assert!(
+        store
+            .sessions
+            .finish(&key("a"), SessionStatus::Paused, third)
+            .await
+            .is_err()
+    );
+    let ended = done(
+        store
+            .sessions
+            .finish(&key("a"), SessionStatus::Ended, third)
+            .await
+            .unwrap(),
+    );
+    assert_eq!(
+        (ended.status, ended.started_at, ended.ended_at),
+        (SessionStatus::Ended, Some(second), Some(third))
+    );
+    assert_eq!(ended.connected_players, ["ann"], "who was there stays on record");
+    assert_eq!(store.sessions.get(&key("a")).await.unwrap(), Some(ended));
+    assert_eq!(counters(store).await, (1, 0, 1));
+    let over = Changed::WrongStatus(SessionStatus::Ended);
+    assert_eq!(
+        store
+            .sessions
+            .finish(&key("a"), SessionStatus::Failed, third)
+            .await
+            .unwrap(),
+        over
+    );
+    assert_eq!(store.sessions.activate(&key("a"), third).await.unwrap(), over);
+    assert_eq!(store.sessions.add_player(&key("a"), "bob", third).await.unwrap(), over);
+    assert_eq!(
+        store.sessions.remove_player(&key("a"), "ann", third).await.unwrap(),
+        over
+    );
+    assert_eq!(
+        store
+            .sessions
+            .record_metrics(&key("a"), SessionMetrics::default(), third)
+            .await
+            .unwrap(),
+        over
+    );
+    assert_eq!(
+        store.sessions.move_host(&key("a"), "one", "one", third).await.unwrap(),
+        over
+    );
+    assert_eq!(counters(store).await, (1, 0, 1));
+}
+
+pub(crate) async fn fails(store: &Storage) {
+    a_place(store).await;
+    a_session(store, "a", "one", "plaza", &[]).await;
+    let failed = done(
+        store
+            .sessions
+            .finish(&key("a"), SessionStatus::Failed, NOW)
+            .await
+            .unwrap(),
+    );
+    assert_eq!(
+        (failed.status, failed.started_at, failed.ended_at),
+        (SessionStatus::Failed, None, Some(NOW))
+    );
+    let again = store.sessions.activate(&key("a"), NOW).await.unwrap();
+    assert_eq!(again, Changed::WrongStatus(SessionStatus::Failed));
+    assert_eq!(counters(store).await, (1, 0, 0));
+}
+
+pub(crate) async fn moves_between_hosts(store: &Storage) {
+    a_place(store).await;
+    let two = a_host(store, "two").await;
+    let mut small = registration("small");
+    small.max_players = 1;
+    store.hosts.register(&small, 80.0, None, NOW).await.unwrap();
+    a_host(store, "gone").await;
+    store.hosts.set_status("gone", HostStatus::Offline, NOW).await.unwrap();
+    a_session(store, "a", "one", "plaza", &["ann", "bob"]).await;
+    done(store.sessions.activate(&key("a"), NOW).await.unwrap());
+    for to in ["small", "gone", "nobody"] {
+        assert_eq!(
+            store.sessions.move_host(&key("a"), "one", to, NOW).await.unwrap(),
+            Changed::Full,
+            "{to}"
+        );
+    }
+    let wrong = store.sessions.move_host(&key("a"), "two", "one", NOW).await.unwrap();
+    assert_eq!(wrong, Changed::WrongStatus(SessionStatus::Active));
+    let later = NOW.plus_seconds(1);
+    let moved = done(store.sessions.move_host(&key("a"), "one", "two", later).await.unwrap());
+    assert_eq!(
+        (moved.host.as_str(), moved.host_id, moved.updated_at),
+        ("two", two.id, later)
+    );
+    assert_eq!((moved.status, moved.current_players), (SessionStatus::Active, 2));
+    assert_eq!(store.sessions.get(&key("a")).await.unwrap(), Some(moved));
+    let again = store.sessions.move_host(&key("a"), "one", "two", later).await.unwrap();
+    assert_eq!(again, Changed::WrongStatus(SessionStatus::Active));
+    assert_eq!(counters(store).await, (1, 1, 2));
+}
+
+pub(crate) async fn takes_measurements(store: &Storage) {
+    a_place(store).await;
+    a_session(store, "a", "one", "plaza", &[]).await;
+    let metrics = SessionMetrics {
+        average_latency_ms: Some(33.5),
+        ..SessionMetrics::default()
+    };
+    done(store.sessions.record_metrics(&key("a"), metrics, NOW).await.unwrap());
+    let metrics = SessionMetrics {
+        average_latency_ms: None,
+        average_packet_loss_percent: Some(1.25),
+        bandwidth_usage_mbps: Some(9.0),
+    };
+    let later = NOW.plus_seconds(1);
+    let session = done(store.sessions.record_metrics(&key("a"), metrics, later).await.unwrap());
+    assert_eq!(
+        (session.average_latency_ms, session.average_packet_loss_percent),
+        (33.5, 1.25)
+    );
+    assert_eq!((session.bandwidth_usage_mbps, session.last_activity_at), (9.0, later));
+    assert_eq!(store.sessions.get(&key("a")).await.unwrap(), Some(session));
+}
+
+pub(crate) async fn adds_and_removes_players(store: &Storage) {
+    a_host(store, "one").await;
+    let mut zone = definition("plaza");
+    zone.max_players = 2;
+    store.zones.define(&zone, NOW).await.unwrap();
+    a_session(store, "a", "one", "plaza", &["ann"]).await;
+    let later = NOW.plus_seconds(1);
+    let session = done(store.sessions.add_player(&key("a"), "bob", later).await.unwrap());
+    assert_eq!((session.current_players, session.last_activity_at), (2, later));
+    assert_eq!(session.connected_players, ["ann", "bob"]);
+    assert_eq!(
+        store.sessions.add_player(&key("a"), "bob", later).await.unwrap(),
+        Changed::AlreadyThere
+    );
+    assert_eq!(
+        store.sessions.add_player(&key("a"), "cid", later).await.unwrap(),
+        Changed::Full
+    );
+    assert_eq!(
+        store.sessions.remove_player(&key("a"), "cid", later).await.unwrap(),
+        Changed::NotThere
+    );
+    let session = done(store.sessions.remove_player(&key("a"), "ann", later).await.unwrap());
+    assert_eq!(
+        (session.current_players, session.connected_players),
+        (1, vec!["bob".to_owned()])
+    );
+    done(store.sessions.add_player(&key("a"), "cid", later).await.unwrap());
+    assert_eq!(counters(store).await, (1, 1, 3));
+}
+
+pub(crate) async fn knows_no_such_session(store: &Storage) {
+    for key in [key("x"), SessionKey::Id(77), SessionKey::Id(i64::MAX)] {
+        assert_eq!(store.sessions.get(&key).await.unwrap(), None);
+        let ended = store.sessions.finish(&key, SessionStatus::Ended, NOW).await.unwrap();
+        let measured = store
+            .sessions
+            .record_metrics(&key, SessionMetrics::default(), NOW)
+            .await
+            .unwrap();
+        for answer in [
+            ended,
+            measured,
+            store.sessions.activate(&key, NOW).await.unwrap(),
+            store.sessions.move_host(&key, "one", "two", NOW).await.unwrap(),
+            store.sessions.add_player(&key, "ann", NOW).await.unwrap(),
+            store.sessions.remove_player(&key, "ann", NOW).await.unwrap(),
+        ] {
+            assert_eq!(answer, Changed::NotFound);
+        }
+    }
+}
+
+pub(crate) async fn lists(store: &Storage) {
+    for (host, zone) in [("one", "plaza"), ("two", "arena")] {
+        a_host(store, host).await;
+        a_zone(store, zone).await;
+    }
+    a_session(store, "a", "one", "plaza", &[]).await;
+    a_session(store, "b", "two", "plaza", &[]).await;
+    a_session(store, "c", "one", "arena", &[]).await;
+    done(store.sessions.activate(&key("b"), NOW).await.unwrap());
+    done(
+        store
+            .sessions
+            .finish(&key("c"), SessionStatus::Failed, NOW)
+            .await
+            .unwrap(),
+    );
+    let all = SessionFilter {
+        limit: 10,
+        ..SessionFilter::default()
+    };
+    let host = |host: &str| SessionFilter {
+        host: Some(host.to_owned()),
+        ..all.clone()
+    };
+    let zone = |zone: &str| SessionFilter {
+        zone: Some(zone.to_owned()),
+        ..all.clone()
+    };
+    let statuses = |statuses: &[SessionStatus]| SessionFilter {
+        statuses: statuses.to_vec(),
+        ..all.clone()
+    };
+    let live = [SessionStatus::Pending, SessionStatus::Active, SessionStatus::Paused];
+    for (filter, expected) in [
+        (all.clone(), vec!["session-c", "session-b", "session-a"]),
+        (
+            SessionFilter {
+                limit: 1,
+                offset: 1,
+                ..all.clone()
+            },
+            vec!["session-b"],
+        ),
+        (
+            SessionFilter {
+                limit: 0,
+                ..all.clone()
+            },
+            vec![],
+        ),
+        (host("one"), vec!["session-c", "session-a"]),
+        (host("nobody"), vec![]),
+        (zone("plaza"), vec!["session-b", "session-a"]),
+        (zone("nowhere"), vec![]),
+        (statuses(&live), vec!["session-b", "session-a"]),
+        (statuses(&[SessionStatus::Failed]), vec!["session-c"]),
+        (
+            SessionFilter {
+                host: Some("one".to_owned()),
+                ..statuses(&live)
+            },
+            vec!["session-a"],
+        ),
+        (
+            SessionFilter {
+                host: Some("one".to_owned()),
+                ..zone("arena")
+            },
+            vec!["session-c"],
+        ),
+    ] {
+        let sessions = store.sessions.list(&filter).await.unwrap();
+        let names: Vec<_> = sessions.iter().map(|session| session.session_id.as_str()).collect();
+        assert_eq!(names, expected, "{filter:?}");
+    }
+}
+
+pub(crate) async fn touches_and_expires(store: &Storage) {
+    a_place(store).await;
+    for name in ["pending", "active", "touched", "over"] {
+        a_session(store, name, "one", "plaza", &["ann"]).await;
+    }
+    done(store.sessions.activate(&key("active"), NOW).await.unwrap());
+    done(
+        store
+            .sessions
+            .finish(&key("over"), SessionStatus::Ended, NOW)
+            .await
+            .unwrap(),
+    );
+    let later = NOW.plus_seconds(30);
+    let named = ["session-touched", "session-over", "session-unknown"].map(str::to_owned);
+    store.sessions.touch(&named, later).await.unwrap();
+    store.sessions.touch(&named, NOW).await.unwrap();
+    store.sessions.touch(&[], later).await.unwrap();
+    let touched = store.sessions.get(&key("touched")).await.unwrap().unwrap();
+    assert_eq!(
+        (touched.last_activity_at, touched.updated_at),
+        (later, NOW),
+        "activity never goes back"
+    );
+
+    let now = NOW.plus_seconds(60);
+    let mut gone = store.sessions.expire(later, now).await.unwrap();
+    gone.sort_by_key(|session| session.id);
+    let names: Vec<_> = gone
+        .iter()
+        .map(|session| (session.session_id.as_str(), session.status))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("session-pending", SessionStatus::Failed),
+            ("session-active", SessionStatus::Ended)
+        ]
+    );
+    assert!(
+        gone.iter()
+            .all(|session| session.ended_at == Some(now) && session.updated_at == now)
+    );
+    for session in gone {
+        assert_eq!(
+            store.sessions.get(&SessionKey::Id(session.id)).await.unwrap(),
+            Some(session)
+        );
+    }
+    assert_eq!(counters(store).await, (4, 1, 4));
+    assert!(store.sessions.expire(later, now).await.unwrap().is_empty());
+}
+
+pub(crate) async fn purges(store: &Storage) {
+    a_place(store).await;
+    for name in ["a", "b", "c", "live"] {
+        a_session(store, name, "one", "plaza", &[]).await;
+    }
+    for (name, status) in [("a", SessionStatus::Ended), ("b", SessionStatus::Failed)] {
+        done(store.sessions.finish(&key(name), status, NOW).await.unwrap());
+    }
+    done(
+        store
+            .sessions
+            .finish(&key("c"), SessionStatus::Ended, NOW.plus_seconds(10))
+            .await
+            .unwrap(),
+    );
+    let cutoff = NOW.plus_seconds(10);
+    assert_eq!(store.sessions.purge(cutoff, 1).await.unwrap(), 1);
+    assert_eq!(store.sessions.purge(cutoff, 10).await.unwrap(), 1);
+    assert_eq!(store.sessions.purge(cutoff, 10).await.unwrap(), 0);
+    let left = store
+        .sessions
+        .list(&SessionFilter {
+            limit: 10,
+            ..SessionFilter::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        left.iter()
+            .map(|session| session.session_id.as_str())
+            .collect::<Vec<_>>(),
+        ["session-live", "session-c"]
+    );
+    assert_eq!(counters(store).await, (4, 1, 0), "what was counted stays counted");
+}
+
+pub(crate) async fn sums(store: &Storage) {
+    assert_eq!(store.sessions.sums().await.unwrap(), SessionSums::default());
+    a_place(store).await;
+    let latency = |value| SessionMetrics {
+        average_latency_ms: Some(value),
+        ..SessionMetrics::default()
+    };
+    for (name, value) in [
+        ("a", Some(10.0)),
+        ("b", Some(20.0)),
+        ("c", None),
+        ("d", Some(1000.0)),
+        ("e", None),
+    ] {
+        a_session(store, name, "one", "plaza", &["ann", "bob"]).await;
+        if let Some(value) = value {
+            done(
+                store
+                    .sessions
+                    .record_metrics(&key(name), latency(value), NOW)
+                    .await
+                    .unwrap(),
+            );
+        }
+    }
+    for name in ["a", "b", "c"] {
+        done(store.sessions.activate(&key(name), NOW).await.unwrap());
+    }
+    done(
+        store
+            .sessions
+            .finish(&key("d"), SessionStatus::Failed, NOW)
+            .await
+            .unwrap(),
+    );
+    let sums = store.sessions.sums().await.unwrap();
+    assert_eq!(
+        sums,
+        SessionSums {
+            by_status: [1, 3, 0, 0, 1],
+            players: 6,
+            average_latency_ms: 15.0
+        }
+    );
+}
+
+pub(crate) async fn counts_live_sessions(store: &Storage) {
+    assert!(store.sessions.live_counts().await.unwrap().is_empty());
+    a_place(store).await;
+    a_host(store, "two").await;
+    a_host(store, "idle").await;
+    for (name, host) in [
+        ("a", "one"),
+        ("b", "one"),
+        ("c", "two"),
+        ("over", "two"),
+        ("past", "idle"),
+    ] {
+        a_session(store, name, host, "plaza", &[]).await;
+    }
+    done(store.sessions.activate(&key("a"), NOW).await.unwrap());
+    done(
+        store
+            .sessions
+            .finish(&key("over"), SessionStatus::Ended, NOW)
+            .await
+            .unwrap(),
+    );
+    done(
+        store
+            .sessions
+            .finish(&key("past"), SessionStatus::Failed, NOW)
+            .await
+            .unwrap(),
+    );
+    let counts = store.sessions.live_counts().await.unwrap();
+    assert_eq!(counts, HashMap::from([("one".to_owned(), 2), ("two".to_owned(), 1)]));
+}
+
+pub(crate) async fn outlives_its_host(store: &Storage) {
+    a_place(store).await;
+    let session = a_session(store, "a", "one", "plaza", &["ann"]).await;
+    assert!(store.hosts.delete("one").await.unwrap());
+    assert_eq!(store.sessions.get(&key("a")).await.unwrap(), Some(session));
+    let host = a_host(store, "two").await;
+    let moved = done(store.sessions.move_host(&key("a"), "one", "two", NOW).await.unwrap());
+    assert_eq!((moved.host.as_str(), moved.host_id), ("two", host.id));
+}

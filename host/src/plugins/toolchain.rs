@@ -49,6 +49,16 @@ impl Toolchain {
         Self::debian(dir).map_err(|missing| ToolchainError { missing })
     }
 
+    /// One that compiles nothing for WebAssembly, for what fails before that.
+    #[cfg(test)]
+    pub(super) fn of_cargo(cargo: &str) -> Self {
+        Self {
+            cargo: PathBuf::from(cargo),
+            version: String::new(),
+            debian_linker: None,
+        }
+    }
+
     fn debian(dir: &Path) -> Result<Self, String> {
         let bin = Path::new(DEBIAN);
         let cargo = bin.join("cargo");
@@ -131,21 +141,14 @@ impl Toolchain {
 /// `rust-lld` of either toolchain, or `wasm-ld` of the package `lld`.
 fn linker(dir: &Path, debian_sysroot: &str) -> Option<PathBuf> {
     let rustup_sysroot = answer("rustc", dir, ["--print", "sysroot"]);
-    let platform = answer("rustc", dir, ["-vV"]).and_then(|text| {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("host: ").map(str::to_owned));
-        line
-    });
+    let about = answer("rustc", dir, ["-vV"]);
+    let platform = about
+        .as_deref()
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("host: ")));
     let roots = [rustup_sysroot, Some(debian_sysroot.to_owned())].into_iter().flatten();
     let lld = platform.and_then(|platform| {
         roots
-            .map(|root| {
-                Path::new(&root)
-                    .join("lib/rustlib")
-                    .join(&platform)
-                    .join("bin/rust-lld")
-            })
+            .map(|root| Path::new(&root).join("lib/rustlib").join(platform).join("bin/rust-lld"))
             .find(|path| path.is_file())
     });
     lld.or_else(|| Some(Path::new(DEBIAN).join("wasm-ld")).filter(|path| path.is_file()))

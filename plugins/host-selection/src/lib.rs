@@ -9,6 +9,7 @@ mod component;
 mod tests;
 
 use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 /// Name of the policy, for operators.
 pub const NAME: &str = "default-host-selection";
@@ -86,22 +87,24 @@ pub fn score(host: &HostFacts) -> f64 {
 /// order of the candidates. The bandwidth that counts is the link speed less what is in use.
 #[must_use]
 pub fn rank(request: &Request, candidates: impl IntoIterator<Item = Candidate>) -> Vec<Pick> {
-    let mut suitable: Vec<Suitable> = (0u32..)
-        .zip(candidates)
-        .filter_map(|(index, candidate)| Suitable::check(request, index, &candidate))
-        .collect();
-    if request.max_picks == 0 {
-        return Vec::new();
+    // The worst of the best so far is on top, so most candidates cost one comparison.
+    let mut best = BinaryHeap::new();
+    for (index, candidate) in (0u32..).zip(candidates) {
+        let Some(suitable) = Suitable::check(request, index, &candidate) else {
+            continue;
+        };
+        if best.len() < request.max_picks {
+            best.push(suitable);
+        } else if let Some(mut worst) = best.peek_mut()
+            && suitable < *worst
+        {
+            *worst = suitable;
+        }
     }
-    if suitable.len() > request.max_picks {
-        suitable.select_nth_unstable_by(request.max_picks - 1, Suitable::best_first);
-        suitable.truncate(request.max_picks);
-    }
-    suitable.sort_unstable_by(Suitable::best_first);
-    suitable.iter().map(Suitable::pick).collect()
+    best.into_sorted_vec().iter().map(Suitable::pick).collect()
 }
 
-/// A candidate that meets the zone's needs.
+/// A candidate that meets the zone's needs. The better one is the smaller one.
 #[derive(Clone, Copy)]
 struct Suitable {
     index: u32,
@@ -126,20 +129,37 @@ impl Suitable {
         })
     }
 
-    fn best_first(&self, other: &Self) -> Ordering {
-        other.score.total_cmp(&self.score).then(self.index.cmp(&other.index))
-    }
-
-    /// The reason is in whole numbers: printing floats would double the size of the component.
+    /// The reason is put together from whole numbers: printing floats would double the size of the component.
     fn pick(&self) -> Pick {
-        let (score, latency, free) = (whole(self.score), whole(self.latency_ms), whole(self.free_mbps));
+        let (score, latency, free) = (whole(self.score * 100.0), whole(self.latency_ms), whole(self.free_mbps));
+        let (points, decimals) = (score / 100, score % 100);
         Pick {
             candidate: self.index,
             score: self.score,
-            reason: format!("score {score}, latency {latency} ms, {free} Mbit/s free"),
+            reason: format!("score {points}.{decimals:02}, latency {latency} ms, {free} Mbit/s free"),
         }
     }
 }
+
+impl Ord for Suitable {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.score.total_cmp(&self.score).then(self.index.cmp(&other.index))
+    }
+}
+
+impl PartialOrd for Suitable {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Suitable {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Suitable {}
 
 #[expect(
     clippy::cast_possible_truncation,

@@ -100,7 +100,7 @@ fn the_best_comes_first_and_ties_keep_their_order() {
     let picks = rank(&NEEDS, [50.0, 90.0, 70.0, 90.0].map(candidate));
     assert_eq!(order(&picks), [1, 3, 2, 0]);
     assert_eq!(picks[0].score, 90.0);
-    assert_eq!(picks[0].reason, "score 90, latency 0 ms, 1000 Mbit/s free");
+    assert_eq!(picks[0].reason, "score 90.00, latency 0 ms, 1000 Mbit/s free");
 }
 
 #[test]

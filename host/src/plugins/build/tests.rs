@@ -78,3 +78,87 @@ fn rebuild_committed_components() {
         assert_built_from(source, component);
     }
 }
+
+/// A crate and the contract, in a folder of its own.
+fn crate_with(line_end: &str, extra: &[(&str, &str)]) -> tempfile::TempDir {
+    let top = tempfile::tempdir().unwrap();
+    let files = [
+        ("wit/policy.wit", "/// Text.\npackage p2p-coordinator:policy@1.0.0;\n"),
+        ("policy/Cargo.toml", "[package]\nname = \"a\"\n"),
+        ("policy/src/lib.rs", "//! Text.\nmod deeper;\n"),
+        ("policy/src/deeper/mod.rs", "fn f() {}\n"),
+    ];
+    for (name, text) in files.iter().chain(extra) {
+        let path = top.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text.replace('\n', line_end)).unwrap();
+    }
+    top
+}
+
+fn digest_of(top: &tempfile::TempDir) -> String {
+    source::digest(&top.path().join("policy")).unwrap()
+}
+
+#[test]
+fn a_digest_depends_on_the_sources_and_on_nothing_else() {
+    let plain = digest_of(&crate_with("\n", &[]));
+    assert_eq!(plain.len(), 64);
+    assert_eq!(plain, digest_of(&crate_with("\r\n", &[])));
+    let beside = [
+        ("policy/README.md", "a"),
+        ("policy/src/.lib.rs.swp", "a"),
+        ("Cargo.lock", "a"),
+    ];
+    assert_eq!(plain, digest_of(&crate_with("\n", &beside)));
+    for changed in [
+        "policy/Cargo.toml",
+        "policy/src/deeper/mod.rs",
+        "policy/src/new.rs",
+        "wit/new.wit",
+    ] {
+        assert_ne!(plain, digest_of(&crate_with("\n", &[(changed, "other")])), "{changed}");
+    }
+}
+
+#[test]
+fn a_crate_without_the_contract_has_no_digest() {
+    let top = crate_with("\n", &[("wit/policy.wit", "package another:one;\n")]);
+    let error = source::digest(&top.path().join("policy")).unwrap_err();
+    assert!(matches!(error, SourceError::NoContract(_)), "{error}");
+}
+
+#[test]
+fn the_digest_in_a_component_is_found_again() {
+    let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+    assert_eq!(source::embedded(&component), None);
+    source::append(&mut component, "abc");
+    assert_eq!(source::embedded(&component), Some("abc".to_owned()));
+    component.pop();
+    assert_eq!(source::embedded(&component), None, "cut short");
+    assert_eq!(source::embedded(b"no component"), None);
+}
+
+#[test]
+fn a_folder_without_a_crate_is_refused_with_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let toolchain = Toolchain::of_cargo("cargo");
+    let error = compile(folder.path(), &toolchain).err().unwrap().to_string();
+    assert!(error.contains("holds no Cargo.toml"), "{error}");
+}
+
+#[test]
+fn a_crate_that_is_no_cdylib_is_refused_with_words() {
+    let top = crate_with(
+        "\n",
+        &[(
+            "policy/Cargo.toml",
+            "[package]\nname = \"a\"\nedition = \"2024\"\n[workspace]\n",
+        )],
+    );
+    let error = compile(&top.path().join("policy"), &Toolchain::of_cargo("cargo"))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("crate-type"), "{error}");
+}

@@ -273,6 +273,28 @@ async fn a_policy_that_goes_bad_while_it_serves_is_answered_for() {
     .await;
 }
 
+#[test]
+fn plugin_check_says_what_the_service_would_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in SLOTS {
+        for (what, bytes, taken) in [
+            ("good", bundled(name), true),
+            ("truncated", bundled(name)[..500].to_vec(), false),
+            ("panic", fixture(name, "panic"), false),
+            ("loop", fixture(name, "loop"), false),
+        ] {
+            let file = dir.path().join(format!("{what}-{name}.wasm"));
+            std::fs::write(&file, bytes).unwrap();
+            let (status, said) = Options::default().run(&["plugin", "check", file.to_str().unwrap()]);
+            assert_eq!(status.success(), taken, "{what} {name}: {said}");
+            assert!(!said.is_empty());
+        }
+    }
+    let (status, said) = Options::default().run(&["plugin", "check", "/nowhere.wasm"]);
+    assert!(!status.success());
+    assert!(said.contains("/nowhere.wasm"), "{said}");
+}
+
 /// What the load saw.
 #[derive(Debug, Default)]
 struct Tally {

@@ -26,9 +26,7 @@ async fn a_session_lives_from_pending_to_ended() {
     let (host_id, zone_id) = (unique("host"), unique("zone"));
     let host = operator.post("/hosts/register", &host(&host_id, "alice")).await.ok(201);
     let zone = operator.post("/zones/", &zone(&zone_id)).await.ok(201);
-    let made = create(&operator, &zone_id, Some(&host_id), &["p1", "p2"])
-        .await
-        .ok(201);
+    let made = create(&operator, &zone_id, Some(&host_id), &["p1", "p2"]).await.ok(201);
     let name = made["session_id"].as_str().unwrap();
     let hex = name.strip_prefix("session-").unwrap();
     assert!(hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit()), "{name}");

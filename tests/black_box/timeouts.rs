@@ -21,7 +21,10 @@ async fn a_host_without_heartbeats_goes_offline_and_comes_back() {
     let fallback = peer.wait_for("fallback").await;
     assert_eq!(fallback["mode"], "server", "{fallback}");
     assert!(server.log().contains("host-sleepy"), "every action is logged");
-    let back = operator.post("/hosts/host-sleepy/heartbeat", &heartbeat()).await.ok(200);
+    let back = operator
+        .post("/hosts/host-sleepy/heartbeat", &heartbeat())
+        .await
+        .ok(200);
     assert_eq!(back["status"], "online");
 }
 
@@ -40,7 +43,10 @@ async fn an_idle_session_ends_and_a_connected_one_lives() {
         (status == "ended").then_some(())
     })
     .await;
-    assert!(server.log().contains(idle["session_id"].as_str().unwrap()), "every action is logged");
+    assert!(
+        server.log().contains(idle["session_id"].as_str().unwrap()),
+        "every action is logged"
+    );
     let alive = operator.get(&format!("/sessions/{}", lively["id"])).await.ok(200);
     assert_eq!(alive["status"], "active", "a connected peer is a sign of life");
 }
@@ -48,7 +54,11 @@ async fn an_idle_session_ends_and_a_connected_one_lives() {
 #[tokio::test]
 async fn a_host_that_was_lost_while_the_service_was_down_is_noticed() {
     let server = Options::default().env("HOST_HEARTBEAT_TIMEOUT_MINUTES", "0.02").start();
-    let _ = server.operator().post("/hosts/register", &host("gone", "alice")).await.ok(201);
+    let _ = server
+        .operator()
+        .post("/hosts/register", &host("gone", "alice"))
+        .await
+        .ok(201);
     let server = server.crash_and_restart();
     let operator = server.operator();
     eventually("the host is offline", || async {

@@ -312,9 +312,14 @@ impl Drop for Server {
 fn compiled() -> PathBuf {
     let program = program();
     let metadata = std::fs::metadata(&program).expect("the program is there");
-    let modified = metadata.modified().ok().and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok());
+    let modified = metadata
+        .modified()
+        .ok()
+        .and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok());
     let age = modified.unwrap_or_default().as_millis();
-    program.with_file_name("black-box-compiled").join(format!("{}-{age}", metadata.len()))
+    program
+        .with_file_name("black-box-compiled")
+        .join(format!("{}-{age}", metadata.len()))
 }
 
 static COMPILED: Mutex<()> = Mutex::new(());

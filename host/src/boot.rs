@@ -28,20 +28,6 @@ use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 use crate::{http, live, serve, storage, tasks};
 
-/// Good settings that this version has no backend for: the variable, and what to do.
-#[must_use]
-pub fn unsupported(config: &Config) -> Vec<(&'static str, &'static str)> {
-    let database = matches!(config.database.url, DatabaseUrl::Postgres(_)).then_some((
-        "DATABASE_URL",
-        "this version has the embedded database only; leave it out, or set sqlite:///path/of/a/file.db",
-    ));
-    let redis = config.redis.url.is_some().then_some((
-        "REDIS_URL",
-        "this version has the embedded database only and keeps live state in memory; leave it out",
-    ));
-    database.into_iter().chain(redis).collect()
-}
-
 /// Runs the service until a signal ends it.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, Mode, Origin, PluginsConfig, Problem, Report, Source};
+use crate::config::{self, Mode, Origin, PluginsConfig, Report, Source};
 use crate::plugins::slot_name::SlotName;
 use crate::{boot, http, plugins};
 
@@ -102,27 +102,13 @@ fn with_settings(cli: &Cli, work: impl FnOnce(&Source) -> ExitCode) -> ExitCode 
 }
 
 fn serve(source: &Source) -> ExitCode {
-    match load(source, Mode::Start) {
+    match config::load(source, Mode::Start) {
         (Some(config), report) => match boot::run(config, &report) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &format!("{error:#}")),
         },
         (None, report) => fail(BAD_SETTINGS, &problems(&report)),
     }
-}
-
-/// Reads the settings and adds what this version cannot serve.
-fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
-    let (config, mut report) = config::load(source, mode);
-    for (variable, message) in config.as_ref().map(boot::unsupported).unwrap_or_default() {
-        let value = report.effective.iter().find(|setting| setting.name == variable);
-        report.problems.push(Problem {
-            variable: variable.to_owned(),
-            value: value.map(|setting| format!("{:?}", setting.value)),
-            message: message.to_owned(),
-        });
-    }
-    (config.filter(|_| report.problems.is_empty()), report)
 }
 
 fn problems(report: &Report) -> String {
@@ -138,7 +124,7 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 fn check_config(source: &Source, json: bool) -> ExitCode {
-    let (config, report) = load(source, Mode::Check);
+    let (config, report) = config::load(source, Mode::Check);
     if json {
         let document = serde_json::json!({
             "valid": config.is_some(),
@@ -239,21 +225,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn other_backends_are_refused_by_name() {
-        let source = Source::of(
-            &[
-                ("DATABASE_URL", "postgresql+asyncpg://u:pw@h:5432/d"),
-                ("REDIS_URL", "redis://:pw@h:6379/0"),
-            ],
-            &[],
-        );
-        let (config, report) = load(&source, Mode::Check);
-        assert!(config.is_none());
-        let text = problems(&report);
-        assert!(text.contains("DATABASE_URL") && text.contains("REDIS_URL") && text.contains("embedded database only"));
-        assert!(!text.contains("pw"), "{text}");
     }
 }

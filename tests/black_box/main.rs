@@ -19,4 +19,5 @@ mod npcs;
 mod policies;
 mod rate_limits;
 mod signaling;
+mod timeouts;
 mod webrtc;

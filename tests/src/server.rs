@@ -188,6 +188,7 @@ impl Server {
     }
 
     fn launch(home: Arc<TempDir>, options: Options) -> Self {
+        warm_up(&home.path().join("data/compiled"));
         let mut child = options.command(home.path()).spawn().expect("the program starts");
         let log = Log::default();
         log.follow(&mut child);
@@ -199,6 +200,7 @@ impl Server {
             log,
         };
         server.address = server.wait_for_address();
+        keep_warm(&server.home.path().join("data/compiled"));
         server
     }
 
@@ -303,6 +305,42 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("--- the server said ---\n{}\n---", self.log.text());
         }
+    }
+}
+
+/// Where the compiled policies of this very program are kept between servers: an unoptimised build compiles for seconds.
+fn compiled() -> PathBuf {
+    let program = program();
+    let metadata = std::fs::metadata(&program).expect("the program is there");
+    let modified = metadata.modified().ok().and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok());
+    let age = modified.unwrap_or_default().as_millis();
+    program.with_file_name("black-box-compiled").join(format!("{}-{age}", metadata.len()))
+}
+
+static COMPILED: Mutex<()> = Mutex::new(());
+
+/// Gives a fresh data folder the compiled policies of an earlier server.
+fn warm_up(folder: &Path) {
+    let _one_at_a_time = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if compiled().is_dir() && !folder.exists() {
+        copy(&compiled(), folder);
+    }
+}
+
+/// Keeps the compiled policies of the first server.
+fn keep_warm(folder: &Path) {
+    let _one_at_a_time = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = compiled();
+    if !kept.is_dir() && folder.is_dir() {
+        std::fs::remove_dir_all(kept.with_file_name("")).ok();
+        copy(folder, &kept);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a file");
     }
 }
 

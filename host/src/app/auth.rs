@@ -207,9 +207,9 @@ impl Request for TokenRequest {
     fn read(body: Value) -> Result<Self, AppError> {
         let mut members = Members::of(body)?;
         let alias = members.optional_player("peer_id");
-        let player_id = match members.optional_player("player_id") {
-            Some(player) => player,
-            None => alias.unwrap_or_else(|| members.player("player_id")),
+        let player_id = match alias {
+            Some(alias) => members.optional_player("player_id").unwrap_or(alias),
+            None => members.player("player_id"),
         };
         let request = Self {
             player_id,

@@ -402,6 +402,21 @@ pub async fn host_lost(app: &App, host_id: &str, reason: &str) -> Result<(), App
     Ok(())
 }
 
+/// Finds another host for one session whose host left it; the host's other sessions stay. Does nothing when the session is over or
+/// has another host already.
+///
+/// # Errors
+/// `Unavailable` when storage is away.
+pub async fn host_left(app: &App, session_id: &str, host_id: &str, reason: &str) -> Result<(), AppError> {
+    let key = SessionKey::SessionId(session_id.to_owned());
+    match app.storage.sessions.get(&key).await? {
+        Some(session) if session.status.is_live() && session.host == host_id => {
+            move_or_fail(app, &session, host_id, reason).await
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Takes one session off its host: to another one, or to its end.
 async fn move_or_fail(app: &App, session: &Session, from: &str, reason: &str) -> Result<(), AppError> {
     let key = SessionKey::Id(session.id);

@@ -116,7 +116,7 @@ fn keep(reader: &mut Reader<'_>, store: &SecretStore<'_>, jwt: bool, api_key: bo
 
 fn refuse_weak(reader: &mut Reader<'_>, name: &str, given: Option<&str>) {
     let Some(secret) = given else {
-        return reader.refuse(name, format!("is required in production; {HOW}"));
+        return reader.refuse(name, format!("production needs one; {HOW}"));
     };
     let length = secret.chars().count();
     if length < MIN_SECRET {

@@ -14,3 +14,6 @@ pub mod routes;
 pub mod state;
 
 pub use router::{openapi_document, router};
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ use super::state::HttpState;
 
 /// All routes with their documentation.
 #[rustfmt::skip]
-fn table() -> OpenApiRouter<Arc<HttpState>> {
+pub(super) fn table() -> OpenApiRouter<Arc<HttpState>> {
     OpenApiRouter::with_openapi(openapi::Frame::openapi())
         // R  method  path
         // -  GET     /

@@ -123,7 +123,7 @@ impl Drop for Seat {
             async move {
                 let lost = left.as_ref().is_some_and(|left| left.lost_host.is_some());
                 if lost && !state.hub.is_draining() {
-                    after_leaving(&state, left.as_ref(), "host disconnected").await;
+                    after_leaving(&state, left.as_ref(), "host_disconnected").await;
                 }
                 state.hub.forget(&peer.peer_id, peer.generation, left.is_some()).await;
             },
@@ -142,7 +142,7 @@ async fn after_leaving(state: &HttpState, left: Option<&Left>, reason: &str) {
         return;
     };
     tracing::info!(%session_id, host_id = %host.host_id, reason, "host left its session");
-    if let Err(error) = sessions::host_lost(&state.app, &host.host_id, reason).await {
+    if let Err(error) = sessions::host_left(&state.app, session_id, &host.host_id, reason).await {
         tracing::warn!(%error, %session_id, host_id = %host.host_id, "no other host could be found");
     }
 }
@@ -296,7 +296,7 @@ impl Connection {
         match self.state.hub.leave(&self.peer).await {
             Some(left) => {
                 self.answer(wire::session_left(self.peer.dialect, &left.session_id));
-                after_leaving(&self.state, Some(&left), "host left").await;
+                after_leaving(&self.state, Some(&left), "host_left").await;
             }
             None => self.answer(wire::error("You are in no session", "")),
         }
@@ -357,7 +357,7 @@ impl Connection {
             .await
         {
             Joined::Done { left } => {
-                after_leaving(&self.state, left.as_ref(), "host left").await;
+                after_leaving(&self.state, left.as_ref(), "host_left").await;
                 true
             }
             Joined::Gone => true,

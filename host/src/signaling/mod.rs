@@ -46,6 +46,8 @@ mod outbox;
 mod room;
 pub mod socket;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::sync::Arc;

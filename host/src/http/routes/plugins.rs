@@ -6,7 +6,7 @@ use axum::response::Response;
 use super::Shared;
 use crate::http::answer;
 use crate::http::extract::Operator;
-use crate::plugins::PluginReport;
+use crate::plugins::report::PluginReport;
 
 /// Per slot: where its policy comes from, its digest and state, calls, failures, latency, and the last refusal.
 #[utoipa::path(get, path = "/api/v1/plugins", tag = "plugins", security(("api_key" = [])),

@@ -4,21 +4,19 @@
 //! a metric. Messages of a WebSocket never wait: their `connection` buckets live in the connection, and what a policy
 //! counts per address, player or for everyone is counted on this node. Nothing here knows HTTP or WebSocket types.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
+use crate::domain::bucket::Bucket;
+use crate::domain::buckets::{Buckets, MOST};
 use crate::domain::clock::{SharedClock, Timestamp};
 use crate::ports::live::{BucketAnswer, BucketDraw, TokenBuckets};
 use crate::ports::policies::{Draw, LimitDecision, LimitRequest, RateLimiting, Scope, Surface};
 use crate::telemetry::metrics::Metrics;
 
-/// Different buckets one connection keeps at most; the fullest is forgotten for a new one.
+/// Different buckets one connection keeps at most; the one unused for longest is forgotten for a new one.
 const BUCKETS_PER_CONNECTION: usize = 16;
-/// Buckets this node keeps for itself at most.
-const LOCAL_BUCKETS: usize = 100_000;
 
 /// What became of a request or message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +37,7 @@ pub struct Limiter {
     buckets: Arc<dyn TokenBuckets>,
     clock: SharedClock,
     enabled: bool,
-    local: LocalBuckets,
+    local: Buckets,
     counters: Counters,
 }
 
@@ -58,7 +56,7 @@ impl Limiter {
             buckets,
             clock,
             enabled,
-            local: LocalBuckets::default(),
+            local: Buckets::new(MOST),
             counters: Counters::register(&metrics.registry)?,
         })
     }
@@ -83,7 +81,10 @@ impl Limiter {
             Err(error) => {
                 self.counters.on_this_node_alone.inc();
                 tracing::debug!(%error, "shared buckets did not answer; counting on this node");
-                self.local.draw(&draws, now)
+                match self.local.draw(&draws, now) {
+                    Some(answer) => answer,
+                    None => return LimitOutcome::Unlimited,
+                }
             }
         };
         self.counters.count(request.surface, verdict(answer))
@@ -123,15 +124,16 @@ impl Limiter {
                 .filter(|draw| draw.scope != Scope::Connection)
                 .map(|draw| draw.keyed(request, None))
                 .collect();
-            let answer = self.local.draw(&keyed, request.now);
-            if !answer.allowed {
+            shared = self.local.draw(&keyed, request.now);
+            if let Some(answer) = shared
+                && !answer.allowed
+            {
                 return LimitOutcome::Limited(answer);
             }
-            shared = Some(answer);
         }
-        connection.take(draws);
+        connection.take(draws, request.now);
         match (own, shared) {
-            (Some(a), Some(b)) => LimitOutcome::Allowed(if a.remaining <= b.remaining { a } else { b }),
+            (Some(a), Some(b)) => LimitOutcome::Allowed(if b.is_tighter_than(&a) { b } else { a }),
             (Some(answer), None) | (None, Some(answer)) => LimitOutcome::Allowed(answer),
             (None, None) => LimitOutcome::Unlimited,
         }
@@ -146,70 +148,6 @@ fn verdict(answer: BucketAnswer) -> LimitOutcome {
     }
 }
 
-/// One token bucket. Starts full; `capacity` tokens come back within `window_seconds`.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    tokens: f64,
-    capacity: u32,
-    window_seconds: u32,
-    at: Timestamp,
-}
-
-impl Bucket {
-    fn full(capacity: u32, window_seconds: u32, now: Timestamp) -> Self {
-        Self {
-            tokens: f64::from(capacity),
-            capacity,
-            window_seconds,
-            at: now,
-        }
-    }
-
-    /// Tokens that come back in a millisecond.
-    fn per_millisecond(&self) -> f64 {
-        f64::from(self.capacity) / (f64::from(self.window_seconds.max(1)) * 1000.0)
-    }
-
-    /// Adds what came back since the last look. A policy may change the bucket's size between two draws.
-    fn refill(&mut self, capacity: u32, window_seconds: u32, now: Timestamp) {
-        self.capacity = capacity;
-        self.window_seconds = window_seconds;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "milliseconds between two draws are far below 2^52"
-        )]
-        let elapsed = now.millis_since(self.at) as f64;
-        self.tokens = (self.tokens + elapsed * self.per_millisecond()).min(f64::from(capacity));
-        self.at = self.at.max(now);
-    }
-
-    /// What a draw of `cost` says; `self` is refilled and nothing is taken.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "tokens lie between 0 and a u32, and the milliseconds until full below a u32's window"
-    )]
-    fn answer(&self, cost: u32) -> BucketAnswer {
-        let cost = f64::from(cost);
-        let allowed = self.tokens >= cost;
-        let left = if allowed { self.tokens - cost } else { self.tokens };
-        let until_full = (f64::from(self.capacity) - left) / self.per_millisecond().max(f64::MIN_POSITIVE);
-        let retry = if allowed {
-            0.0
-        } else {
-            (cost - left) / self.per_millisecond().max(f64::MIN_POSITIVE) / 1000.0
-        };
-        BucketAnswer {
-            allowed,
-            limit: self.capacity,
-            remaining: left.max(0.0) as u32,
-            window_seconds: self.window_seconds,
-            reset_at: self.at.plus_millis(until_full.ceil() as i64),
-            retry_after_seconds: (retry.ceil() as u32).max(u32::from(!allowed)),
-        }
-    }
-}
-
 /// The buckets of one connection. Empty until the first message.
 #[derive(Debug, Default)]
 pub struct ConnectionBuckets {
@@ -217,18 +155,14 @@ pub struct ConnectionBuckets {
 }
 
 impl ConnectionBuckets {
-    /// What the draws on this connection would say: the first refusal, else the one with the least left. None when there is
-    /// no draw on the connection.
-    fn peek(&mut self, draws: &[Draw], now: Timestamp) -> Option<BucketAnswer> {
+    /// What the draws on this connection would say; nothing is taken. None when there is no draw on the connection.
+    fn peek(&self, draws: &[Draw], now: Timestamp) -> Option<BucketAnswer> {
         let mut tightest: Option<BucketAnswer> = None;
         for draw in draws.iter().filter(|draw| draw.scope == Scope::Connection) {
-            let bucket = self.slot(draw, now);
-            bucket.refill(draw.capacity, draw.window_seconds, now);
-            let answer = bucket.answer(draw.cost);
-            if !answer.allowed {
-                return Some(answer);
-            }
-            if tightest.is_none_or(|seen| answer.remaining < seen.remaining) {
+            let known = self.slots.iter().find(|(number, _)| *number == draw.bucket);
+            let mut copy = known.map_or_else(|| Bucket::full(draw.capacity, now), |(_, bucket)| *bucket);
+            let answer = copy.draw(draw.capacity, draw.window_seconds, draw.cost, now);
+            if tightest.as_ref().is_none_or(|other| answer.is_tighter_than(other)) {
                 tightest = Some(answer);
             }
         }
@@ -236,11 +170,10 @@ impl ConnectionBuckets {
     }
 
     /// Takes what `peek` allowed.
-    fn take(&mut self, draws: &[Draw]) {
+    fn take(&mut self, draws: &[Draw], now: Timestamp) {
         for draw in draws.iter().filter(|draw| draw.scope == Scope::Connection) {
-            if let Some((_, bucket)) = self.slots.iter_mut().find(|(number, _)| *number == draw.bucket) {
-                bucket.tokens = (bucket.tokens - f64::from(draw.cost)).max(0.0);
-            }
+            self.slot(draw, now)
+                .draw(draw.capacity, draw.window_seconds, draw.cost, now);
         }
     }
 
@@ -248,67 +181,16 @@ impl ConnectionBuckets {
         let known = self.slots.iter().position(|(number, _)| *number == draw.bucket);
         let index = known.unwrap_or_else(|| {
             if self.slots.len() >= BUCKETS_PER_CONNECTION {
-                let share = |bucket: &Bucket| bucket.tokens / f64::from(bucket.capacity.max(1));
-                let fullest = (0..self.slots.len())
-                    .max_by(|a, b| share(&self.slots[*a].1).total_cmp(&share(&self.slots[*b].1)))
+                let oldest = (0..self.slots.len())
+                    .min_by_key(|index| self.slots[*index].1.updated)
                     .unwrap_or_default();
-                self.slots.swap_remove(fullest);
+                self.slots.swap_remove(oldest);
             }
             self.slots.reserve_exact(1);
-            self.slots
-                .push((draw.bucket, Bucket::full(draw.capacity, draw.window_seconds, now)));
+            self.slots.push((draw.bucket, Bucket::full(draw.capacity, now)));
             self.slots.len() - 1
         });
         &mut self.slots[index].1
-    }
-}
-
-/// Buckets that this node keeps for itself.
-#[derive(Default)]
-struct LocalBuckets {
-    table: Mutex<HashMap<String, Bucket>>,
-}
-
-impl LocalBuckets {
-    /// Draws on all or on none.
-    fn draw(&self, draws: &[BucketDraw], now: Timestamp) -> BucketAnswer {
-        let mut table = self.table.lock();
-        if table.len() + draws.len() > LOCAL_BUCKETS {
-            table.retain(|_, bucket| {
-                bucket.refill(bucket.capacity, bucket.window_seconds, now);
-                bucket.tokens < f64::from(bucket.capacity)
-            });
-            if table.len() + draws.len() > LOCAL_BUCKETS {
-                table.clear();
-            }
-        }
-        let mut tightest: Option<BucketAnswer> = None;
-        for draw in draws {
-            let bucket = table
-                .entry(draw.key.clone())
-                .or_insert_with(|| Bucket::full(draw.capacity, draw.window_seconds, now));
-            bucket.refill(draw.capacity, draw.window_seconds, now);
-            let answer = bucket.answer(draw.cost);
-            if !answer.allowed {
-                return answer;
-            }
-            if tightest.is_none_or(|seen| answer.remaining < seen.remaining) {
-                tightest = Some(answer);
-            }
-        }
-        for draw in draws {
-            if let Some(bucket) = table.get_mut(&draw.key) {
-                bucket.tokens = (bucket.tokens - f64::from(draw.cost)).max(0.0);
-            }
-        }
-        tightest.unwrap_or(BucketAnswer {
-            allowed: true,
-            limit: 0,
-            remaining: 0,
-            window_seconds: 0,
-            reset_at: now,
-            retry_after_seconds: 0,
-        })
     }
 }
 
@@ -383,7 +265,7 @@ mod tests {
             let answer = buckets.peek(&draws, start).unwrap();
             assert!(answer.allowed);
             assert_eq!(answer.remaining, left);
-            buckets.take(&draws);
+            buckets.take(&draws, start);
         }
         let refused = buckets.peek(&draws, start).unwrap();
         assert!(!refused.allowed);
@@ -397,23 +279,8 @@ mod tests {
         for bucket in 0..1000 {
             let draws = [Draw { bucket, ..draw(5) }];
             assert!(buckets.peek(&draws, Timestamp(0)).unwrap().allowed);
-            buckets.take(&draws);
+            buckets.take(&draws, Timestamp(0));
         }
         assert_eq!(buckets.slots.len(), BUCKETS_PER_CONNECTION);
-    }
-
-    #[test]
-    fn this_nodes_buckets_are_drawn_on_all_or_none() {
-        let local = LocalBuckets::default();
-        let keyed = |key: &str, capacity| BucketDraw {
-            key: key.to_owned(),
-            capacity,
-            window_seconds: 60,
-            cost: 1,
-        };
-        let both = [keyed("a", 5), keyed("b", 1)];
-        assert!(local.draw(&both, Timestamp(0)).allowed);
-        assert!(!local.draw(&both, Timestamp(0)).allowed);
-        assert_eq!(local.draw(&[keyed("a", 5)], Timestamp(0)).remaining, 3);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! No I/O here: nothing in this module may import a database, network or WebAssembly crate.
 
+pub mod bucket;
+pub mod buckets;
 pub mod clock;
 pub mod host;
 pub mod identity;

@@ -1,20 +1,12 @@
 //! The WebAssembly engine of the process and the thread that moves its epoch. Knows nothing of slots or worlds.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::limits;
 
-/// The engine, with its ticker. Dropping it ends the ticker; instances that still run then have no deadline, so it is
-/// dropped last.
-pub struct PolicyEngine {
-    engine: Engine,
-    stop: Arc<AtomicBool>,
-    ticker: Option<JoinHandle<()>>,
-}
+/// The engine. Its ticker runs as long as anything holds the engine, be it a release or an instance, so that no guest is
+/// ever without a deadline.
+pub struct PolicyEngine(Engine);
 
 impl PolicyEngine {
     /// Builds the engine and starts its ticker.
@@ -24,36 +16,23 @@ impl PolicyEngine {
     /// When the machine does not allow the address space or the thread.
     pub fn start() -> anyhow::Result<Self> {
         let engine = Engine::new(&config())?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let ticker = std::thread::Builder::new().name("policy-ticker".to_owned()).spawn({
-            let (engine, stop) = (engine.clone(), Arc::clone(&stop));
-            move || {
-                while !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(limits::TICK);
+        let ticking = engine.weak();
+        std::thread::Builder::new()
+            .name("policy-ticker".to_owned())
+            .spawn(move || {
+                while let Some(engine) = ticking.upgrade() {
                     engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(limits::TICK);
                 }
-            }
-        })?;
-        Ok(Self {
-            engine,
-            stop,
-            ticker: Some(ticker),
-        })
+            })?;
+        Ok(Self(engine))
     }
 
     /// The engine itself; cheap to clone.
     #[must_use]
     pub const fn get(&self) -> &Engine {
-        &self.engine
-    }
-}
-
-impl Drop for PolicyEngine {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(ticker) = self.ticker.take() {
-            let _ended = ticker.join();
-        }
+        &self.0
     }
 }
 

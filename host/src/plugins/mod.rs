@@ -56,7 +56,6 @@ pub struct PluginRuntime {
     policies: Policies,
     dir: Option<PathBuf>,
     watch: Mutex<Option<Watch>>,
-    /// After the slots: their instances need the engine's ticker to the end.
     loader: Loader,
 }
 

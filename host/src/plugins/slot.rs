@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, MutexGuard};
@@ -47,6 +47,8 @@ pub struct Slot<W: World> {
 #[repr(align(128))]
 struct Cell<W: World> {
     inner: Mutex<Inner<W>>,
+    /// Calls that the component answered here. Written under the lock only, read without it.
+    component: AtomicU64,
     native: AtomicU64,
 }
 
@@ -55,7 +57,6 @@ type Kept<W> = (Arc<Release<W>>, Box<Instance<W>>);
 
 struct Inner<W: World> {
     instance: Option<Kept<W>>,
-    calls: u64,
     latency: Latency,
 }
 
@@ -80,9 +81,9 @@ impl<W: World> Slot<W> {
         let cell = |_| Cell {
             inner: Mutex::new(Inner {
                 instance: None,
-                calls: 0,
                 latency: Latency::default(),
             }),
+            component: AtomicU64::new(0),
             native: AtomicU64::new(0),
         };
         Self {
@@ -121,14 +122,15 @@ impl<W: World> Slot<W> {
         if !release.breaker.admits() {
             return None;
         }
-        let Some(mut cell) = self.free_cell(home) else {
+        let Some((answered, mut cell)) = self.free_cell(home) else {
             self.count(&Failure {
                 kind: FailureKind::Busy,
                 detail: "every instance is busy".to_owned(),
             });
             return None;
         };
-        let started = cell.calls.is_multiple_of(W::SAMPLE).then(Instant::now);
+        let calls = answered.load(Ordering::Relaxed);
+        let started = calls.is_multiple_of(W::SAMPLE).then(Instant::now);
         // Out of the cell for the time of the call: whatever ends it badly, the cell is left without it.
         let kept = cell
             .instance
@@ -147,7 +149,7 @@ impl<W: World> Slot<W> {
         });
         match outcome {
             Ok(answer) => {
-                cell.calls += 1;
+                answered.store(calls + 1, Ordering::Relaxed);
                 if let Some(started) = started {
                     let took = started.elapsed();
                     cell.latency.add(took);
@@ -167,9 +169,12 @@ impl<W: World> Slot<W> {
     }
 
     /// A cell that no other thread uses at the moment, the caller's own first.
-    fn free_cell(&self, home: usize) -> Option<MutexGuard<'_, Inner<W>>> {
+    fn free_cell(&self, home: usize) -> Option<(&AtomicU64, MutexGuard<'_, Inner<W>>)> {
         let (before, after) = self.cells.split_at(home);
-        after.iter().chain(before).find_map(|cell| cell.inner.try_lock())
+        after
+            .iter()
+            .chain(before)
+            .find_map(|cell| Some((&cell.component, cell.inner.try_lock()?)))
     }
 
     fn failed(&self, release: &Release<W>, failure: Failure) {
@@ -264,7 +269,7 @@ impl<W: World> Slot<W> {
         self.last_failure.lock().clone()
     }
 
-    /// What was counted since the start. Waits for calls in flight, each at most its deadline.
+    /// What was counted since the start. Never waits: the times of a worker that is in a call are left out.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
@@ -277,11 +282,10 @@ impl<W: World> Slot<W> {
         }
         for cell in &self.cells {
             counts.native += cell.native.load(Ordering::Relaxed);
-            let Some(inner) = cell.inner.try_lock_for(Duration::from_millis(100)) else {
-                continue;
-            };
-            counts.component += inner.calls;
-            counts.latency.merge(&inner.latency);
+            counts.component += cell.component.load(Ordering::Relaxed);
+            if let Some(inner) = cell.inner.try_lock() {
+                counts.latency.merge(&inner.latency);
+            }
         }
         counts
     }

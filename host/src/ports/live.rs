@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use crate::domain::bucket::{BucketAnswer, BucketDraw};
 use crate::domain::clock::Timestamp;
 use crate::domain::host::{Host, HostStatus, Measurements};
 
@@ -58,30 +59,6 @@ pub trait HostBoard: Send + Sync {
 
     /// Puts heartbeats back that storage did not take. Newer ones stay.
     fn put_back(&self, records: Vec<crate::ports::storage::HeartbeatRecord>);
-}
-
-/// One draw on one bucket, with its full key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BucketDraw {
-    pub key: String,
-    pub capacity: u32,
-    pub window_seconds: u32,
-    pub cost: u32,
-}
-
-/// What the buckets said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BucketAnswer {
-    pub allowed: bool,
-    /// Capacity of the bucket that has the least left (or that refused).
-    pub limit: u32,
-    /// Whole tokens left in it.
-    pub remaining: u32,
-    pub window_seconds: u32,
-    /// When that bucket is full again.
-    pub reset_at: Timestamp,
-    /// Seconds until the same draw would pass, 0 when it passed.
-    pub retry_after_seconds: u32,
 }
 
 /// Token buckets, drawn on atomically.

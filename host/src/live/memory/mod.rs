@@ -1,7 +1,6 @@
 //! Live state in the memory of one node: the board of hosts, token buckets, presence. Gone with the process.
 
 mod board;
-pub mod bucket;
 mod buckets;
 mod presence;
 
@@ -9,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::domain::buckets::{Buckets, MOST};
 use crate::ports::live::{Live, LiveHealth, Result};
 
 /// Live state of one node, empty.
@@ -16,7 +16,7 @@ use crate::ports::live::{Live, LiveHealth, Result};
 pub fn open() -> Live {
     Live {
         hosts: Arc::new(board::Board::default()),
-        buckets: Arc::new(buckets::Buckets::new(buckets::MOST)),
+        buckets: Arc::new(Buckets::new(MOST)),
         presence: Arc::new(presence::Peers::default()),
         health: Arc::new(Memory),
     }

@@ -1,8 +1,45 @@
 //! The arithmetic of one token bucket, without a lock, a key or a clock. The table of buckets and the buckets inside a
 //! WebSocket connection both count with it.
 
-use crate::domain::clock::Timestamp;
-use crate::ports::live::BucketAnswer;
+use super::clock::Timestamp;
+
+/// One draw on one bucket, with its full key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketDraw {
+    pub key: String,
+    pub capacity: u32,
+    pub window_seconds: u32,
+    pub cost: u32,
+}
+
+/// What the buckets said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketAnswer {
+    pub allowed: bool,
+    /// Capacity of the bucket that has the least left (or that refused).
+    pub limit: u32,
+    /// Whole tokens left in it.
+    pub remaining: u32,
+    pub window_seconds: u32,
+    /// When that bucket is full again.
+    pub reset_at: Timestamp,
+    /// Seconds until the same draw would pass, 0 when it passed.
+    pub retry_after_seconds: u32,
+}
+
+impl BucketAnswer {
+    /// Whether this says more than `other`: a refusal, then the longer wait, then less left.
+    #[must_use]
+    pub fn is_tighter_than(&self, other: &Self) -> bool {
+        if self.allowed != other.allowed {
+            return !self.allowed;
+        }
+        if self.retry_after_seconds != other.retry_after_seconds {
+            return self.retry_after_seconds > other.retry_after_seconds;
+        }
+        self.remaining < other.remaining
+    }
+}
 
 /// A clock that is behind by more than this was set back; by less, two threads read it in another order than they came.
 const CLOCK_STEP_MS: i64 = 1000;

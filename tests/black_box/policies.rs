@@ -264,7 +264,11 @@ async fn a_policy_that_goes_bad_while_it_serves_is_answered_for() {
             .contains("denied by the fixture"),
         "{denied}"
     );
-    // A file out of the folder is enough to come back; nothing has to be asked for over HTTP.
+    // Probes work all the same, and an operator sees which policy it is.
+    assert_eq!(server.anonymous().get("/health/live").await.status, 200);
+    let refusing = slot(&server.operator(), "rate-limit").await;
+    assert_eq!(refusing["policy"]["version"], "9.9.9", "{refusing}");
+    // A file out of the folder is enough to come back.
     std::fs::remove_file(dir.path().join("rate-limit.wasm")).unwrap();
     let operator = server.operator();
     eventually("the bundled policy serves", || async {

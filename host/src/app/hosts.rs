@@ -36,6 +36,9 @@ impl Request for Registration {
             region: members.optional_text("region", super::members::MAX_TEXT),
             labels: members.labels("labels"),
         };
+        if registration.host_id == "register" {
+            members.refuse("host_id", "must not be 'register': that is a route");
+        }
         members.finish(registration)
     }
 }

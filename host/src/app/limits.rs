@@ -31,6 +31,14 @@ pub enum LimitOutcome {
     Denied(String),
 }
 
+impl LimitOutcome {
+    /// Whether the request or message is not to pass.
+    #[must_use]
+    pub const fn refuses(&self) -> bool {
+        matches!(self, Self::Limited(_) | Self::Denied(_))
+    }
+}
+
 /// Draws on buckets as the rate-limit policy decides.
 pub struct Limiter {
     policy: Arc<dyn RateLimiting>,

@@ -16,6 +16,7 @@ mod http_surface;
 mod http_zones;
 mod lifecycle;
 mod npcs;
+mod odd_input;
 mod policies;
 mod rate_limits;
 mod signaling;

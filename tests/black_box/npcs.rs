@@ -134,6 +134,7 @@ async fn a_zone_without_an_active_session_is_not_asked_for() {
     let server = with_ai(&ai.url()).start();
     let operator = server.operator();
     let made = session(&operator, "npc", "alice", &["p1"]).await;
+    let _peer = Ws::joined(&server, "p1", made["session_id"].as_str().unwrap()).await;
     eventually("the AI service is asked", || async { (ai.asked() > 0).then_some(()) }).await;
     let _ = operator.poke(&format!("/sessions/{}/end", made["id"])).await.ok(200);
     // One question may be under way. Then the number stands still for as long as three ticks.

@@ -1,13 +1,15 @@
 //! What handlers take. A handler that names `Operator` or `PlayerOrOperator` starts already authorised.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, Limited};
 
 use super::client::{Client, Credential};
 use super::error::Problem;
@@ -19,6 +21,10 @@ use crate::domain::identity::Identity;
 
 /// Longest request body in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+/// Bytes of a refused body that are read away.
+const MAX_DISCARDED: usize = 1024 * 1024;
+/// The longest time that takes.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 fn verified(parts: &mut Parts) -> Result<Identity, AppError> {
     match parts.extensions.get::<Client>().map(|client| &client.credential) {
@@ -69,19 +75,19 @@ impl<T: Members + Send> FromRequest<Arc<HttpState>> for Body<T> {
 
     async fn from_request(request: Request, _: &Arc<HttpState>) -> Result<Self, Response> {
         if !is_json(request.headers()) {
-            let detail = "The body must be application/json";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).into_response());
+            let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json");
+            return Err(unread(problem, request.into_body()).await);
         }
         let too_large = || {
             let detail = format!("The body must not exceed {MAX_BODY} bytes");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
         };
         if announced_length(request.headers()) > MAX_BODY as u64 {
-            return Err(too_large());
+            return Err(unread(too_large(), request.into_body()).await);
         }
         let bytes = match to_bytes(request.into_body(), MAX_BODY).await {
             Ok(bytes) => bytes,
-            Err(error) if is_length_limit(&error) => return Err(too_large()),
+            Err(error) if is_length_limit(&error) => return Err(last(too_large())),
             Err(_) => {
                 let detail = "The body could not be read";
                 return Err(Problem::new(StatusCode::BAD_REQUEST, detail).into_response());
@@ -91,6 +97,33 @@ impl<T: Members + Send> FromRequest<Arc<HttpState>> for Body<T> {
             .map_err(|error| members::invalid("body", format!("is not valid JSON: {error}")).into_response())?;
         T::read(value).map(Self).map_err(IntoResponse::into_response)
     }
+}
+
+/// Refuses a body that was not read. What is left of it is read away, within limits: a client that still sends would see a
+/// reset in place of the answer.
+async fn unread(problem: Problem, body: axum::body::Body) -> Response {
+    let mut rest = std::pin::pin!(Limited::new(body, MAX_DISCARDED));
+    let discard = async {
+        while let Some(frame) = rest.frame().await {
+            if frame.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    match tokio::time::timeout(DISCARD_TIME, discard).await {
+        Ok(true) => problem.into_response(),
+        _ => last(problem),
+    }
+}
+
+/// The last answer on this connection: the rest of the request is still on its way.
+fn last(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn is_length_limit(error: &axum::Error) -> bool {

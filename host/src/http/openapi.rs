@@ -50,6 +50,7 @@ pub fn complete(document: &mut OpenApi, version: &str) {
         for operation in operations(item) {
             let takes_input = operation.request_body.is_some() || operation.parameters.is_some();
             let guarded = operation.security.is_some();
+            name(operation);
             let has_body = operation.request_body.is_some();
             let shared = [
                 (guarded, "401", "No credential, or a bad one"),
@@ -89,6 +90,13 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         ..
     } = item;
     [get, put, post, delete, patch].into_iter().flatten()
+}
+
+/// Puts the tag before the handler's name, which is not unique: generators of clients need unique ids.
+fn name(operation: &mut Operation) {
+    if let (Some(id), Some([tag, ..])) = (&mut operation.operation_id, operation.tags.as_deref()) {
+        *id = format!("{tag}_{id}");
+    }
 }
 
 /// Gives the operation this answer, and an answer it has without a body the problem document.

@@ -18,6 +18,7 @@ mod lifecycle;
 mod npcs;
 mod odd_input;
 mod policies;
+mod policy_build;
 mod rate_limits;
 mod signaling;
 mod timeouts;

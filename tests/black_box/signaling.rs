@@ -496,6 +496,44 @@ async fn the_loss_of_a_host_moves_the_session_or_sends_it_to_the_server() {
     .await;
 }
 
+#[tokio::test]
+async fn a_host_whose_socket_drops_is_replaced_at_once() {
+    let server = Server::start();
+    let operator = server.operator();
+    let made = session(&operator, "lost", "alice", &["p1"]).await;
+    let other = session(&operator, "other", "alice", &["p2"]).await;
+    let id = made["session_id"].as_str().unwrap();
+    let mut peer = Ws::joined(&server, "p1", id).await;
+    let machine = Ws::joined(&server, "alice", id).await;
+    assert_eq!(peer.expect("peer-joined").await["peer_id"], "alice");
+    let _ = operator.post("/hosts/register", &host("spare", "bob")).await.ok(201);
+
+    // Its own second connection is no loss.
+    let again = Ws::joined(&server, "alice", id).await;
+    drop(machine);
+    let still = operator.get(&format!("/sessions/{id}")).await.ok(200);
+    assert_eq!(still["host"], "host-lost", "{still}");
+
+    let dropped = std::time::Instant::now();
+    drop(again);
+    let changed = peer.wait_for("host-changed").await;
+    let took = dropped.elapsed();
+    assert!(
+        ["spare", "host-other"].contains(&changed["host_id"].as_str().unwrap()),
+        "{changed}"
+    );
+    assert!(took.as_secs() < 3, "{took:?}");
+    assert_eq!(
+        operator.get(&format!("/sessions/{id}")).await.ok(200)["host"],
+        changed["host_id"]
+    );
+    let untouched = operator.get(&format!("/sessions/{}", other["id"])).await.ok(200);
+    assert_eq!(
+        (&untouched["host"], &untouched["status"]),
+        (&json!("host-other"), &json!("active"))
+    );
+}
+
 /// The dialect of the game DLL.
 mod dll {
     use super::*;
@@ -541,8 +579,10 @@ mod dll {
         host.send(&json!({ "type": "ice-candidate", "to": "alice", "candidate": "d" }))
             .await;
         assert_eq!(dll.expect("ice_candidate").await["candidate"], "d");
-        host.send(&json!({ "type": "leave" })).await;
-        assert_eq!(dll.expect("peer_left").await["peer_id"], "bob");
+        let carol = Ws::joined(&server, "carol", &id).await;
+        assert_eq!(dll.expect("peer_joined").await["peer_id"], "carol");
+        drop(carol);
+        assert_eq!(dll.expect("peer_left").await["peer_id"], "carol");
         dll.send(&json!({ "type": "dance" })).await;
         let _ = dll.expect_error().await;
         let _ = operator.poke(&format!("/sessions/{id}/end?reason=over")).await.ok(200);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 
 use super::{Task, before, heartbeats};
-use crate::app::{App, sessions};
+use crate::app::{App, hosts, sessions};
 use crate::domain::host::HostStatus;
 use crate::domain::session::SessionStatus;
 use crate::ports::storage::SessionFilter;
@@ -57,7 +57,7 @@ impl Task for HostTimeout {
         }
         for host in lost {
             tracing::info!(host_id = %host.host_id, last_heartbeat = ?host.last_heartbeat.map(|t| t.rfc3339()), "host went offline: no heartbeat");
-            app.live.hosts.put(host);
+            hosts::show(app, host).await?;
         }
         if self.stranded.load(Ordering::Relaxed) {
             for host_id in stranded_hosts(app).await? {

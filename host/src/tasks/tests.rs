@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::app::hosts;
 use crate::config::{Mode, Source, load};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::host::{Host, HostStatus, Measurements, Registration};
@@ -258,6 +259,20 @@ async fn silent_hosts_go_offline_and_their_sessions_fall_back() {
     assert_eq!(status(), HostStatus::Offline);
     assert_eq!(fixture.status("session-1").await, SessionStatus::Failed);
     assert_eq!(fixture.sent.recv().await.unwrap()["type"], "fallback");
+}
+
+#[tokio::test]
+async fn a_removed_host_does_not_come_back_on_the_board() {
+    let fixture = Fixture::new().await;
+    let (app, operator) = (&*fixture.app, crate::domain::identity::Identity::Operator);
+    let copy = app.storage.hosts.get("h").await.unwrap().unwrap();
+    hosts::show(app, copy.clone()).await.unwrap();
+    assert!(app.live.hosts.get("h").is_some());
+    hosts::delete(app, &operator, "h").await.unwrap();
+    hosts::show(app, copy).await.unwrap();
+    assert!(app.live.hosts.get("h").is_none());
+    let late = hosts::heartbeat(app, &operator, "h", &Measurements::default()).await;
+    assert!(late.is_err(), "{late:?}");
 }
 
 #[tokio::test]

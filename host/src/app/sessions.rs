@@ -252,7 +252,7 @@ pub async fn end(app: &App, caller: &Identity, key: &SessionKey, reason: &str) -
     }
     owned(app, caller, key).await?;
     let now = app.clock.now();
-    let changed = app.storage.sessions.finish(key, SessionStatus::Ended, now).await?;
+    let changed = app.storage.sessions.finish(key, SessionStatus::Ended, None, now).await?;
     let session = settled(changed, key, "ended")?;
     tracing::info!(session_id = %session.session_id, reason, "session ended");
     tell_ended(app, &session, reason);
@@ -457,7 +457,7 @@ async fn move_or_fail(app: &App, session: &Session, from: &str, reason: &str) ->
     if let Changed::Done(failed) = app
         .storage
         .sessions
-        .finish(&key, SessionStatus::Failed, app.clock.now())
+        .finish(&key, SessionStatus::Failed, Some(from), app.clock.now())
         .await?
     {
         tracing::info!(session_id = %failed.session_id, from, reason, "session failed: no other host; the game server serves");

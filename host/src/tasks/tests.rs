@@ -322,7 +322,7 @@ async fn peers_of_sessions_that_are_over_are_let_go() {
         .app
         .storage
         .sessions
-        .finish(&key("session-1"), SessionStatus::Ended, now)
+        .finish(&key("session-1"), SessionStatus::Ended, None, now)
         .await
         .unwrap();
     fixture.session("session-2", "z").await;
@@ -344,7 +344,7 @@ async fn old_sessions_are_removed() {
         .app
         .storage
         .sessions
-        .finish(&key("session-1"), SessionStatus::Ended, now)
+        .finish(&key("session-1"), SessionStatus::Ended, None, now)
         .await
         .unwrap();
     let task = cleanup::Cleanup {

@@ -118,12 +118,21 @@ impl SessionRepository for Database {
         .await
     }
 
-    async fn finish(&self, key: &SessionKey, status: SessionStatus, now: Timestamp) -> Result<Changed> {
+    async fn finish(
+        &self,
+        key: &SessionKey,
+        status: SessionStatus,
+        on_host: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Changed> {
         if status.is_live() {
             let error = anyhow::anyhow!("a session cannot finish as {}", status.as_str());
             return Err(StorageError::Internal(error));
         }
         self.change_live(key, now, |session| {
+            if on_host.is_some_and(|host_id| session.host != host_id) {
+                return Some(Changed::WrongStatus(session.status));
+            }
             session.status = status;
             session.ended_at = Some(now);
             None

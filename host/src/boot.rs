@@ -2,6 +2,8 @@
 //! apart again in order.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,7 +94,7 @@ impl Service {
         let config = Arc::new(config);
         let clock: SharedClock = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new(&config.service.version)?);
-        std::fs::create_dir_all(&config.service.data_dir)
+        create_private(&config.service.data_dir)
             .with_context(|| format!("DATA_DIR: cannot create {}", config.service.data_dir.display()))?;
         let storage = open_storage(&config).await?;
         let live = live::memory::open();
@@ -201,6 +203,11 @@ impl Service {
         }
         tracing::info!("stopped");
     }
+}
+
+/// Creates a folder that only its owner may look into. One that exists stays as it is.
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Loads the policies on a thread of its own: compiling takes a while.

@@ -148,8 +148,9 @@ impl Service {
         let stop = CancellationToken::new();
         let router = http::router(self.state.clone())?;
         let connections = self.connections.clone();
+        let most = serve::bound(self.config.server.max_connections);
         self.connections
-            .spawn(serve::run(listener, router, connections, stop.clone()));
+            .spawn(serve::run(listener, router, most, connections, stop.clone()));
         Ok(stop)
     }
 

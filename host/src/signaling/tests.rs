@@ -162,6 +162,17 @@ async fn a_session_that_is_over_lets_its_peers_go_and_nobody_slips_in() {
 }
 
 #[tokio::test]
+async fn who_comes_while_the_node_drains_is_sent_away_too() {
+    let (hub, _) = hub();
+    hub.drain(std::time::Duration::from_secs(5)).await;
+    let late = connect(&hub, "a", Dialect::Hyphen).await;
+    let (frames, closed) = received(&late);
+    assert_eq!(frames, [r#"{"type":"server-draining","reconnect_after_ms":0}"#]);
+    assert_eq!(closed, Some(CloseReason::Restart));
+    assert!(hub.admit().is_none());
+}
+
+#[tokio::test]
 async fn an_evicted_player_is_told_and_the_others_too() {
     let (hub, _) = hub();
     let (a, b) = (

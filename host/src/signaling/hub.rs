@@ -249,9 +249,34 @@ impl Hub {
         seen: u64,
         answer: &(dyn Fn(&[Arc<Peer>]) -> String + Send + Sync),
     ) -> Joined {
-        if let Err(error) = self.presence.join(&peer.peer_id, session_id).await {
-            self.presence_failed("join", &error);
+        let joined = self.enter_room(peer, session_id, host, seen, answer);
+        if matches!(joined, Joined::Done { .. }) {
+            if let Err(error) = self.presence.join(&peer.peer_id, session_id).await {
+                self.presence_failed("join", &error);
+            }
+            // Put out of it meanwhile: presence may have heard of that before it heard of the join.
+            if !self.is_placed(&peer.peer_id)
+                && let Err(error) = self.presence.leave(&peer.peer_id).await
+            {
+                self.presence_failed("leave", &error);
+            }
         }
+        joined
+    }
+
+    fn is_placed(&self, peer_id: &str) -> bool {
+        let directory = self.directory.lock();
+        directory.peers.get(peer_id).is_some_and(|peer| peer.room().is_some())
+    }
+
+    fn enter_room(
+        &self,
+        peer: &Arc<Peer>,
+        session_id: &str,
+        host: &SessionHost,
+        seen: u64,
+        answer: &(dyn Fn(&[Arc<Peer>]) -> String + Send + Sync),
+    ) -> Joined {
         let mut directory = self.directory.lock();
         if self.endings.load(Ordering::Acquire) != seen {
             return Joined::Again;

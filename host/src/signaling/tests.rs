@@ -155,6 +155,7 @@ async fn a_session_that_is_over_lets_its_peers_go_and_nobody_slips_in() {
         hub.join(&b, "s", &host(), seen, &|_| String::new()).await,
         Joined::Again
     ));
+    assert!(!live.presence.members("s").await.unwrap().contains(&"b".to_owned()));
     join(&hub, &a, "t").await;
     hub.drain(std::time::Duration::from_secs(5)).await;
     assert_eq!(received(&a).1, Some(CloseReason::Restart));

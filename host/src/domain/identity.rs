@@ -28,6 +28,15 @@ impl Identity {
         }
     }
 
+    /// The verified player's `user_id`, where the token names one.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::Player { user_id, .. } => user_id.as_deref(),
+            Self::Anonymous | Self::AnyPlayer | Self::Operator => None,
+        }
+    }
+
     /// Whether the caller may act for `player_id`: the operator for anyone, a player for itself.
     #[must_use]
     pub fn may_act_for(&self, player_id: &str) -> bool {

@@ -67,20 +67,14 @@ impl Meter {
         session_id: Option<&str>,
         (kind, size): (Kind, usize),
     ) -> Passage {
-        let (caller, user_id) = match identity {
-            Identity::Operator => (Caller::Operator, None),
-            Identity::Player { user_id, .. } => (Caller::Player, user_id.as_deref()),
-            Identity::AnyPlayer => (Caller::Player, None),
-            Identity::Anonymous => (Caller::Anonymous, None),
-        };
         let request = LimitRequest {
             surface: Surface::Websocket,
-            caller,
+            caller: Caller::from(identity),
             size: u32::try_from(size).unwrap_or(u32::MAX),
             now: hub.now(),
             ip: self.ip,
             player_id: identity.player_id(),
-            user_id,
+            user_id: identity.user_id(),
             method: None,
             route: None,
             message_type: Some(kind.as_str()),

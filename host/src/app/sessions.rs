@@ -252,7 +252,11 @@ pub async fn end(app: &App, caller: &Identity, key: &SessionKey, reason: &str) -
     }
     owned(app, caller, key).await?;
     let now = app.clock.now();
-    let changed = app.storage.sessions.finish(key, SessionStatus::Ended, None, now).await?;
+    let changed = app
+        .storage
+        .sessions
+        .finish(key, SessionStatus::Ended, None, now)
+        .await?;
     let session = settled(changed, key, "ended")?;
     tracing::info!(session_id = %session.session_id, reason, "session ended");
     tell_ended(app, &session, reason);

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+/// Longest id of a host, zone, session or player, in bytes.
+pub const MAX_ID: usize = 128;
+/// Longest `peer_id`, in bytes: a `player_id`, `:` and a device name.
+pub const MAX_PEER_ID: usize = 255;
+
 /// A verified caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::identity::Identity;
 use crate::domain::host::Host;
+use crate::domain::identity::Identity;
 use crate::domain::zone::Zone;
 use crate::ports::live::BucketDraw;
 

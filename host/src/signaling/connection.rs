@@ -19,7 +19,7 @@ use super::wire::{self, Incoming, Kind};
 use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
 use crate::app::sessions;
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, MAX_ID, MAX_PEER_ID};
 use crate::domain::session::{Session, SessionKey};
 use crate::http::state::HttpState;
 use crate::ports::policies::{Caller, LimitRequest, Surface};
@@ -249,13 +249,13 @@ impl Connection {
             }
             Kind::Join => {
                 let session_id = message.session_id.as_deref().ok_or("session_id is required")?;
-                wire::check_name("session_id", session_id, wire::MAX_SESSION_ID)?;
+                wire::check_name("session_id", session_id, MAX_ID)?;
                 Ok(Served::Errand(Errand::Join(session_id.to_owned())))
             }
             Kind::Leave => Ok(Served::Errand(Errand::Leave)),
             Kind::CreateSession if self.peer.dialect == Dialect::Underscore => {
                 let zone = message.zone.as_deref().ok_or("zone is required")?;
-                wire::check_name("zone", zone, wire::MAX_SESSION_ID)?;
+                wire::check_name("zone", zone, MAX_ID)?;
                 Ok(Served::Errand(Errand::Create { zone: zone.to_owned() }))
             }
             Kind::CreateSession | Kind::Other => Err(format!("Unknown message type: {}", message.kind_text())),
@@ -391,8 +391,5 @@ pub(super) fn error_frame(error: &AppError) -> String {
 
 /// A name in an error, not longer than names may be.
 fn shorten(name: &str) -> String {
-    name.chars()
-        .filter(|c| !c.is_control())
-        .take(wire::MAX_PEER_ID)
-        .collect()
+    name.chars().filter(|c| !c.is_control()).take(MAX_PEER_ID).collect()
 }

@@ -12,10 +12,6 @@ use serde_json::value::RawValue;
 use super::dialect::Dialect;
 use crate::domain::clock::Timestamp;
 
-/// Longest `peer_id`, in bytes.
-pub const MAX_PEER_ID: usize = 128;
-/// Longest `session_id` or `zone`, in bytes.
-pub const MAX_SESSION_ID: usize = 128;
 /// Longest message of a client, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -280,6 +276,7 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::identity::MAX_PEER_ID;
 
     #[test]
     fn an_offer_passes_its_sdp_unread() {
@@ -339,7 +336,8 @@ mod tests {
         let frame = peer(Dialect::Hyphen, "peer-left", &json_string("a\"b"));
         assert_eq!(frame, r#"{"type":"peer-left","peer_id":"a\"b"}"#);
         assert!(check_name("peer_id", "a\u{7}b", MAX_PEER_ID).is_err());
-        assert!(check_name("peer_id", &"x".repeat(129), MAX_PEER_ID).is_err());
+        assert!(check_name("peer_id", &"x".repeat(MAX_PEER_ID), MAX_PEER_ID).is_ok());
+        assert!(check_name("peer_id", &"x".repeat(MAX_PEER_ID + 1), MAX_PEER_ID).is_err());
     }
 
     #[test]

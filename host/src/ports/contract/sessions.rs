@@ -296,7 +296,11 @@ pub(crate) async fn adds_and_removes_players(store: &Storage) {
 pub(crate) async fn knows_no_such_session(store: &Storage) {
     for key in [key("x"), SessionKey::Id(77), SessionKey::Id(i64::MAX)] {
         assert_eq!(store.sessions.get(&key).await.unwrap(), None);
-        let ended = store.sessions.finish(&key, SessionStatus::Ended, None, NOW).await.unwrap();
+        let ended = store
+            .sessions
+            .finish(&key, SessionStatus::Ended, None, NOW)
+            .await
+            .unwrap();
         let measured = store
             .sessions
             .record_metrics(&key, SessionMetrics::default(), NOW)

@@ -16,7 +16,7 @@ use crate::ports::storage::SessionFilter;
 const PAGE: u32 = 500;
 /// Pages of one search.
 const MAX_PAGES: u32 = 200;
-const REASON: &str = "host-timeout";
+const REASON: &str = "host_timeout";
 
 /// Looks after hosts.
 pub struct HostTimeout {

@@ -366,8 +366,7 @@ async fn list_active(app: &App, filter: SessionFilter) -> Result<Vec<Session>, A
 /// `Unavailable` when storage is away.
 pub async fn cleanup(app: &App, timeout: Duration) -> Result<Vec<Session>, AppError> {
     let now = app.clock.now();
-    let cutoff = now.plus_millis(-i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX));
-    let ended = app.storage.sessions.expire(cutoff, now).await?;
+    let ended = app.storage.sessions.expire(now.minus(timeout), now).await?;
     for session in &ended {
         tracing::info!(session_id = %session.session_id, status = session.status.as_str(), "inactive session closed");
         tell_ended(app, session, "timeout");

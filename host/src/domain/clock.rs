@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
@@ -24,6 +24,15 @@ impl Timestamp {
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         self.plus_millis(seconds.saturating_mul(1000))
+    }
+
+    /// The moment `span` earlier.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Milliseconds from `earlier` to this moment, 0 when it lies ahead.
@@ -121,6 +130,13 @@ pub type SharedClock = Arc<dyn Clock>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_do_not_overflow() {
+        assert_eq!(Timestamp(5000).minus(Duration::from_secs(6)), Timestamp(-1000));
+        assert_eq!(Timestamp(-2).minus(Duration::MAX), Timestamp(i64::MIN));
+        assert_eq!(Timestamp(i64::MAX).plus_seconds(i64::MAX), Timestamp(i64::MAX));
+    }
 
     #[test]
     fn milliseconds_have_three_digits() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
-use super::{Task, before, heartbeats};
+use super::{Task, heartbeats};
 use crate::app::{App, hosts, sessions};
 use crate::domain::host::HostStatus;
 use crate::domain::session::SessionStatus;
@@ -44,7 +44,7 @@ impl Task for HostTimeout {
     async fn run(&self) -> anyhow::Result<()> {
         let app = &*self.app;
         let now = app.clock.now();
-        let cutoff = before(now, app.config.p2p.host_heartbeat_timeout);
+        let cutoff = now.minus(app.config.p2p.host_heartbeat_timeout);
         // After a start, hosts get one whole timeout to report again.
         if cutoff < app.started_at {
             return Ok(());

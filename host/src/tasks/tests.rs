@@ -1,3 +1,5 @@
+//! The tasks over an embedded database, with a clock that the test moves: what each changes, tells and leaves alone.
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 

@@ -2,8 +2,10 @@
 //! apart again in order.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -27,6 +29,9 @@ use crate::signaling::hub::{Hub, HubLimits};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 use crate::{http, live, serve, storage, tasks};
+
+/// What the last writes to storage get at least, however short the grace is.
+const LAST_WRITES: Duration = Duration::from_millis(500);
 
 /// Runs the service until a signal ends it.
 ///
@@ -89,7 +94,7 @@ impl Service {
         let config = Arc::new(config);
         let clock: SharedClock = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new(&config.service.version)?);
-        std::fs::create_dir_all(&config.service.data_dir)
+        create_private(&config.service.data_dir)
             .with_context(|| format!("DATA_DIR: cannot create {}", config.service.data_dir.display()))?;
         let storage = open_storage(&config).await?;
         let live = live::memory::open();
@@ -143,8 +148,9 @@ impl Service {
         let stop = CancellationToken::new();
         let router = http::router(self.state.clone())?;
         let connections = self.connections.clone();
+        let most = serve::bound(self.config.server.max_connections);
         self.connections
-            .spawn(serve::run(listener, router, connections, stop.clone()));
+            .spawn(serve::run(listener, router, most, connections, stop.clone()));
         Ok(stop)
     }
 
@@ -169,7 +175,7 @@ impl Service {
         let (state, end) = (&self.state, Instant::now() + self.config.server.shutdown_grace);
         let left = || end.saturating_duration_since(Instant::now());
         state.shutdown.cancel();
-        // The rest of the grace is for requests in hand.
+        // The rest of the grace is for requests in hand, and half of what they leave for storage.
         state.hub.drain(left() * 4 / 5).await;
         accepting.cancel();
         self.connections.close();
@@ -178,20 +184,31 @@ impl Service {
             self.connections.wait().await;
             state.tracker.wait().await;
         };
-        if tokio::time::timeout(left(), rest).await.is_err() {
+        if tokio::time::timeout(left() / 2, rest).await.is_err() {
             tracing::warn!(
                 connections = self.connections.len(),
                 tasks = state.tracker.len(),
-                "SHUTDOWN_GRACE_SECONDS is over; what is left is cut off"
+                "SHUTDOWN_GRACE_SECONDS is nearly over; what is left is cut off"
             );
         }
-        if let Err(error) = tasks::heartbeats::flush(&state.app).await {
-            tracing::error!(error = format!("{error:#}"), "the last heartbeats were not saved");
+        let flush = tasks::heartbeats::flush(&state.app);
+        match tokio::time::timeout((left() / 2).max(LAST_WRITES), flush).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "the last heartbeats were not saved"),
+            Err(_) => tracing::error!("the last heartbeats were not saved in time"),
         }
         state.plugins.shutdown();
-        state.app.storage.health.close().await;
+        let close = state.app.storage.health.close();
+        if tokio::time::timeout(left().max(LAST_WRITES), close).await.is_err() {
+            tracing::warn!("storage did not close in time; what it acknowledged is on disk");
+        }
         tracing::info!("stopped");
     }
+}
+
+/// Creates a folder that only its owner may look into. One that exists stays as it is.
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Loads the policies on a thread of its own: compiling takes a while.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -23,6 +25,8 @@ const BACKLOG: u32 = 4096;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Largest head of a request.
 const MAX_HEAD: usize = 64 * 1024;
+/// Connections for plain requests, beside one for each upgrade that `WS_MAX_CONNECTIONS` allows.
+const HEADROOM: usize = 1024;
 /// Pause after the system refused to accept, for example without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,8 +55,23 @@ pub fn bind(config: &ServerConfig) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until `stop` is cancelled; then connections finish the request in hand. Runs them on `connections`.
-pub async fn run(listener: TcpListener, router: Router, connections: TaskTracker, stop: CancellationToken) {
+/// Most connections at one time that are no WebSocket, or not yet. Further ones are closed as they come.
+#[must_use]
+pub const fn bound(max_websockets: usize) -> usize {
+    max_websockets.saturating_add(HEADROOM)
+}
+
+/// Serves until `stop` is cancelled; then connections finish the request in hand. Runs them on `connections`, at most `most`
+/// at one time.
+pub async fn run(
+    listener: TcpListener,
+    router: Router,
+    most: usize,
+    connections: TaskTracker,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    let mut turned_away: u64 = 0;
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -62,7 +81,18 @@ pub async fn run(listener: TcpListener, router: Router, connections: TaskTracker
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                connections.spawn(connection(stream, peer, router.clone(), stop.clone()));
+                let Ok(place) = places.clone().try_acquire_owned() else {
+                    if turned_away == 0 {
+                        tracing::warn!(most, "too many connections: further ones are closed at once");
+                    }
+                    turned_away += 1;
+                    continue;
+                };
+                if turned_away > 0 {
+                    tracing::info!(turned_away, "connections are taken again");
+                    turned_away = 0;
+                }
+                connections.spawn(connection(stream, peer, router.clone(), place, stop.clone()));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -84,7 +114,14 @@ fn concerns_one_connection(error: &std::io::Error) -> bool {
     )
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+/// Serves one connection. A WebSocket gives the place back with its upgrade: signaling has a bound of its own.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    _place: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) {
     // Small messages must not wait for each other.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -143,7 +180,7 @@ mod tests {
                 peer.ip().to_string()
             }),
         );
-        let server = tokio::spawn(run(listener, router, connections.clone(), stop));
+        let server = tokio::spawn(run(listener, router, 2, connections.clone(), stop));
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -157,6 +194,28 @@ mod tests {
         connections.close();
         connections.wait().await;
         assert_eq!(idle.read(&mut [0]).await.unwrap(), 0, "idle connections are closed");
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_bound_are_closed_at_once() {
+        let listener = bind(&local()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let server = tokio::spawn(run(listener, router, 1, TaskTracker::new(), stop.clone()));
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let read = second.read(&mut [0]).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+        first
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        first.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("here"), "{answer}");
+        stop.cancel();
+        server.await.unwrap();
     }
 
     #[tokio::test]

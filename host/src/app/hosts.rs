@@ -81,7 +81,7 @@ pub async fn register(app: &App, caller: &Identity, registration: Registration) 
         .await?
     {
         Registered::Done(host) => {
-            app.live.hosts.put(host.clone());
+            show(app, host.clone()).await?;
             tracing::info!(host_id = %host.host_id, player_id = %host.player_id, score, "host registered");
             Ok(host)
         }
@@ -143,11 +143,24 @@ pub async fn heartbeat(
         return Ok(host);
     }
     // Another node registered it.
-    app.live.hosts.put(Arc::unwrap_or_clone(host));
+    show(app, Arc::unwrap_or_clone(host)).await?;
     app.live
         .hosts
         .beat(host_id, measured, now, &score)
         .ok_or_else(|| not_found(host_id))
+}
+
+/// Puts a host on the board, unless storage has it no more: whoever removes it does so in storage first.
+///
+/// # Errors
+/// `Unavailable` when storage is away.
+pub async fn show(app: &App, host: Host) -> Result<(), AppError> {
+    let host_id = host.host_id.clone();
+    app.live.hosts.put(host);
+    if app.storage.hosts.get(&host_id).await?.is_none() {
+        app.live.hosts.remove(&host_id);
+    }
+    Ok(())
 }
 
 /// The host.
@@ -213,6 +226,9 @@ pub async fn delete(app: &App, caller: &Identity, host_id: &str) -> Result<(), A
     app.live.hosts.remove(host_id);
     sessions::host_lost(app, host_id, "host_removed").await?;
     app.storage.hosts.delete(host_id).await?;
+    // A heartbeat may have brought it back meanwhile, and sessions with it.
+    app.live.hosts.remove(host_id);
+    sessions::host_lost(app, host_id, "host_removed").await?;
     tracing::info!(host_id, "host removed");
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 
 use super::error::{AppError, FieldError};
+use crate::domain::identity::MAX_ID;
 
 /// Longest text in bytes, unless said otherwise.
 pub const MAX_TEXT: usize = 255;
@@ -116,7 +117,7 @@ impl Members {
 
     /// The id of a host, zone or session, which also is a segment of a path, if it is there.
     pub fn optional_id(&mut self, field: &str) -> Option<String> {
-        let id = self.optional_text(field, MAX_TEXT)?;
+        let id = self.optional_text(field, MAX_ID)?;
         match check_id(&id) {
             Ok(()) => Some(id),
             Err(message) => {
@@ -135,7 +136,7 @@ impl Members {
 
     /// A `player_id`, if it is there.
     pub fn optional_player(&mut self, field: &str) -> Option<String> {
-        let id = self.optional_text(field, MAX_TEXT)?;
+        let id = self.optional_text(field, MAX_ID)?;
         match check_player(&id) {
             Ok(()) => Some(id),
             Err(message) => {
@@ -330,7 +331,7 @@ fn check_text(text: &str, max: usize) -> Result<(), String> {
 
 /// Whether a text can be an id, which also is a segment of a path.
 fn check_id(text: &str) -> Result<(), String> {
-    check_text(text, MAX_TEXT)?;
+    check_text(text, MAX_ID)?;
     if text.contains('/') || text == "." || text == ".." {
         return Err("must not contain '/' nor be '.' or '..'".to_owned());
     }
@@ -411,6 +412,25 @@ mod tests {
                 "missing"
             ]
         );
+    }
+
+    #[test]
+    fn ids_have_one_bound() {
+        for (length, good) in [(MAX_ID, true), (MAX_ID + 1, false)] {
+            let text = "x".repeat(length);
+            let mut members =
+                Members::of(json!({"zone_id": text, "player_id": text, "player_ids": [text], "name": text})).unwrap();
+            members.id("zone_id");
+            members.player("player_id");
+            members.players("player_ids");
+            members.text("name");
+            let outcome = members.finish(());
+            if good {
+                assert!(outcome.is_ok(), "{outcome:?}");
+            } else {
+                assert_eq!(errors(outcome), ["zone_id", "player_id", "player_ids.0"]);
+            }
+        }
     }
 
     #[test]

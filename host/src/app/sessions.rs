@@ -152,6 +152,9 @@ async fn create_on_picked_host(app: &App, request: &CreateSession) -> Result<Ses
     let zone = app.storage.zones.get(&request.zone_id).await?;
     let zone = zone.ok_or(AppError::Fallback(FallbackReason::ZoneUnknown))?;
     let players = u32::try_from(request.player_ids.len()).unwrap_or(u32::MAX);
+    if let Some(reason) = zone.refusal(players) {
+        return Err(AppError::Fallback(reason));
+    }
     for pick in pick_hosts(app, zone, players, None).await? {
         match open_on(app, &pick.host_id, request).await {
             Ok(session) => {
@@ -186,14 +189,8 @@ async fn open_on(app: &App, host_id: &str, request: &CreateSession) -> Result<Se
     }
 }
 
-/// The hosts to try, best first, as the policy ranks them; none when the zone does not serve peer-to-peer.
+/// The hosts to try, best first, as the policy ranks them.
 async fn pick_hosts(app: &App, zone: Zone, players: u32, except: Option<&str>) -> Result<Vec<HostPick>, AppError> {
-    if zone.status != crate::domain::zone::ZoneStatus::Enabled {
-        return Err(AppError::Fallback(FallbackReason::ZoneNotEnabled));
-    }
-    if !zone.p2p_enabled {
-        return Err(AppError::Fallback(FallbackReason::ZoneP2pDisabled));
-    }
     let hosts = app.live.hosts.available(zone.min_host_quality_score, MAX_CANDIDATES);
     if hosts.is_empty() {
         return Ok(Vec::new());
@@ -252,7 +249,11 @@ pub async fn end(app: &App, caller: &Identity, key: &SessionKey, reason: &str) -
     }
     owned(app, caller, key).await?;
     let now = app.clock.now();
-    let changed = app.storage.sessions.finish(key, SessionStatus::Ended, now).await?;
+    let changed = app
+        .storage
+        .sessions
+        .finish(key, SessionStatus::Ended, None, now)
+        .await?;
     let session = settled(changed, key, "ended")?;
     tracing::info!(session_id = %session.session_id, reason, "session ended");
     tell_ended(app, &session, reason);
@@ -365,8 +366,7 @@ async fn list_active(app: &App, filter: SessionFilter) -> Result<Vec<Session>, A
 /// `Unavailable` when storage is away.
 pub async fn cleanup(app: &App, timeout: Duration) -> Result<Vec<Session>, AppError> {
     let now = app.clock.now();
-    let cutoff = now.plus_millis(-i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX));
-    let ended = app.storage.sessions.expire(cutoff, now).await?;
+    let ended = app.storage.sessions.expire(now.minus(timeout), now).await?;
     for session in &ended {
         tracing::info!(session_id = %session.session_id, status = session.status.as_str(), "inactive session closed");
         tell_ended(app, session, "timeout");
@@ -421,11 +421,9 @@ pub async fn host_left(app: &App, session_id: &str, host_id: &str, reason: &str)
 async fn move_or_fail(app: &App, session: &Session, from: &str, reason: &str) -> Result<(), AppError> {
     let key = SessionKey::Id(session.id);
     let picks = match app.storage.zones.get(&session.zone).await? {
-        Some(zone) if app.config.p2p.enabled => {
-            match pick_hosts(app, zone, session.current_players, Some(from)).await {
-                Err(AppError::Fallback(_)) => Vec::new(),
-                picks => picks?,
-            }
+        // The zone took these players when it was larger, perhaps; they stay.
+        Some(zone) if app.config.p2p.enabled && zone.serves_p2p() => {
+            pick_hosts(app, zone, session.current_players, Some(from)).await?
         }
         _ => Vec::new(),
     };
@@ -457,7 +455,7 @@ async fn move_or_fail(app: &App, session: &Session, from: &str, reason: &str) ->
     if let Changed::Done(failed) = app
         .storage
         .sessions
-        .finish(&key, SessionStatus::Failed, app.clock.now())
+        .finish(&key, SessionStatus::Failed, Some(from), app.clock.now())
         .await?
     {
         tracing::info!(session_id = %failed.session_id, from, reason, "session failed: no other host; the game server serves");

@@ -126,26 +126,31 @@ pub const SETTINGS: &[Setting] = &[
     url(
         DATABASE,
         "DATABASE_URL",
-        "sqlite:///relative/path.db, sqlite:////absolute/path.db, sqlite:path.db, postgresql:// or postgresql+asyncpg://. Empty: coordinator.db in DATA_DIR.",
+        "File of the embedded database: sqlite:///relative/path.db, sqlite:////absolute/path.db or sqlite:path.db. Empty: coordinator.db in DATA_DIR. PostgreSQL is refused in this version.",
     ),
     plain(
         DATABASE,
         "DATABASE_POOL_SIZE",
         "20",
-        "Database connections kept, 1 to 500.",
+        "Database connections that read, 1 to 500; DATABASE_MAX_OVERFLOW is added. One more writes.",
     ),
     plain(
         DATABASE,
         "DATABASE_MAX_OVERFLOW",
         "10",
-        "Database connections above DATABASE_POOL_SIZE in a rush, 0 to 500.",
+        "Added to DATABASE_POOL_SIZE, 0 to 500.",
     ),
     url(
         REDIS,
         "REDIS_URL",
-        "redis:// or rediss:// URL of shared live state. Empty: memory, one node.",
+        "Leave it empty: live state is in memory, on one node. Redis is refused in this version.",
     ),
-    plain(REDIS, "REDIS_MAX_CONNECTIONS", "50", "Redis connections, 1 to 10000."),
+    plain(
+        REDIS,
+        "REDIS_MAX_CONNECTIONS",
+        "50",
+        "Without effect in this version, 1 to 10000.",
+    ),
     secret(
         SECURITY,
         "JWT_SECRET_KEY",

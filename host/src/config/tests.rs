@@ -1,3 +1,5 @@
+//! Whole configurations, good and bad: defaults, production's demands, and that every refusal names its variable.
+
 use secrecy::ExposeSecret as _;
 
 use super::*;

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+/// Longest id of a host, zone, session or player, in bytes.
+pub const MAX_ID: usize = 128;
+/// Longest `peer_id`, in bytes: a `player_id`, `:` and a device name.
+pub const MAX_PEER_ID: usize = 255;
+
 /// A verified caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -24,6 +29,15 @@ impl Identity {
     pub fn player_id(&self) -> Option<&str> {
         match self {
             Self::Player { player_id, .. } => Some(player_id),
+            Self::Anonymous | Self::AnyPlayer | Self::Operator => None,
+        }
+    }
+
+    /// The verified player's `user_id`, where the token names one.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::Player { user_id, .. } => user_id.as_deref(),
             Self::Anonymous | Self::AnyPlayer | Self::Operator => None,
         }
     }

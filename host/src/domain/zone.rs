@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::clock::Timestamp;
+use super::session::FallbackReason;
 
 /// Whether a zone takes part at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -99,5 +100,19 @@ impl Zone {
     #[must_use]
     pub fn serves_p2p(&self) -> bool {
         self.status == ZoneStatus::Enabled && self.p2p_enabled
+    }
+
+    /// Why the zone serves no session with so many players peer-to-peer, none when it does.
+    #[must_use]
+    pub fn refusal(&self, players: u32) -> Option<FallbackReason> {
+        if !self.p2p_enabled {
+            Some(FallbackReason::ZoneP2pDisabled)
+        } else if self.status != ZoneStatus::Enabled {
+            Some(FallbackReason::ZoneNotEnabled)
+        } else if players > self.max_players {
+            Some(FallbackReason::ZoneCapacity)
+        } else {
+            None
+        }
     }
 }

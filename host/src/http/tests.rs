@@ -399,6 +399,13 @@ async fn sessions_find_a_host_and_move_when_it_goes() {
     service.zone("z").await;
     let refused = service.post(KEY, "/api/v1/sessions", wanted.clone()).await.expect(400);
     assert_eq!(refused["reason"], "no_suitable_host");
+    let crowd: Vec<_> = (0..1000).map(|number| format!("p{number}")).collect();
+    let crowd = json!({"zone_id": "z", "player_ids": crowd});
+    let refused = service.post(KEY, "/api/v1/sessions", crowd).await.expect(400);
+    assert_eq!(
+        refused["reason"], "zone_capacity",
+        "the zone's own limit comes before the search for hosts"
+    );
     service.host(KEY, "one", "a").await.expect(201);
     let session = service.post(KEY, "/api/v1/sessions", wanted).await.expect(201);
     assert_eq!(session["host"], "one");

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::host::Host;
+use crate::domain::identity::Identity;
 use crate::domain::zone::Zone;
 use crate::ports::live::BucketDraw;
 
@@ -72,6 +73,17 @@ pub enum Caller {
     Anonymous,
     Player,
     Operator,
+}
+
+impl From<&Identity> for Caller {
+    /// A caller that may act as any player has shown nothing: it counts as anonymous.
+    fn from(identity: &Identity) -> Self {
+        match identity {
+            Identity::Operator => Self::Operator,
+            Identity::Player { .. } => Self::Player,
+            Identity::AnyPlayer | Identity::Anonymous => Self::Anonymous,
+        }
+    }
 }
 
 /// One request or message to limit. Borrowed: this is made for every message.

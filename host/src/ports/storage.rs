@@ -203,8 +203,15 @@ pub trait SessionRepository: Send + Sync {
     /// `pending` → `active`, and sets `started_at`.
     async fn activate(&self, key: &SessionKey, now: Timestamp) -> Result<Changed>;
 
-    /// Live → `ended` or `failed`, sets `ended_at`, counts in the zone.
-    async fn finish(&self, key: &SessionKey, status: SessionStatus, now: Timestamp) -> Result<Changed>;
+    /// Live → `ended` or `failed`, sets `ended_at`, counts in the zone. With `on_host` (`host_id`), only while the session is
+    /// there; `WrongStatus` when it has moved.
+    async fn finish(
+        &self,
+        key: &SessionKey,
+        status: SessionStatus,
+        on_host: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Changed>;
 
     /// Moves a live session from one host to another, if it still is on `from` and `to` is online with room for it.
     /// `WrongStatus` when the session is over or has moved already; `Full` when `to` has no room or is not online.

@@ -15,8 +15,6 @@ pub enum CloseReason {
     Abuse,
     /// A message was too long.
     TooLong,
-    /// Our fault.
-    Internal,
     /// This node goes away.
     Restart,
     /// The outbox is full, or the socket takes nothing for a whole ping period.
@@ -29,14 +27,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the metric's labels.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::ByClient,
         Self::Protocol,
         Self::NotText,
         Self::Refused,
         Self::Abuse,
         Self::TooLong,
-        Self::Internal,
         Self::Restart,
         Self::SlowReader,
         Self::Silent,
@@ -52,7 +49,6 @@ impl CloseReason {
             Self::NotText => 1007,
             Self::Refused | Self::Abuse => 1008,
             Self::TooLong => 1009,
-            Self::Internal => 1011,
             Self::Restart => 1012,
             Self::SlowReader => 4000,
             Self::Silent => 4001,
@@ -70,7 +66,6 @@ impl CloseReason {
             Self::Refused => "refused",
             Self::Abuse => "abuse",
             Self::TooLong => "too_long",
-            Self::Internal => "internal",
             Self::Restart => "restart",
             Self::SlowReader => "slow_reader",
             Self::Silent => "silent",

@@ -19,7 +19,7 @@ use super::wire::{self, Incoming, Kind};
 use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
 use crate::app::sessions;
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, MAX_ID, MAX_PEER_ID};
 use crate::domain::session::{Session, SessionKey};
 use crate::http::state::HttpState;
 use crate::ports::policies::{Caller, LimitRequest, Surface};
@@ -67,20 +67,14 @@ impl Meter {
         session_id: Option<&str>,
         (kind, size): (Kind, usize),
     ) -> Passage {
-        let (caller, user_id) = match identity {
-            Identity::Operator => (Caller::Operator, None),
-            Identity::Player { user_id, .. } => (Caller::Player, user_id.as_deref()),
-            Identity::AnyPlayer => (Caller::Player, None),
-            Identity::Anonymous => (Caller::Anonymous, None),
-        };
         let request = LimitRequest {
             surface: Surface::Websocket,
-            caller,
+            caller: Caller::from(identity),
             size: u32::try_from(size).unwrap_or(u32::MAX),
             now: hub.now(),
             ip: self.ip,
             player_id: identity.player_id(),
-            user_id,
+            user_id: identity.user_id(),
             method: None,
             route: None,
             message_type: Some(kind.as_str()),
@@ -255,13 +249,13 @@ impl Connection {
             }
             Kind::Join => {
                 let session_id = message.session_id.as_deref().ok_or("session_id is required")?;
-                wire::check_name("session_id", session_id, wire::MAX_SESSION_ID)?;
+                wire::check_name("session_id", session_id, MAX_ID)?;
                 Ok(Served::Errand(Errand::Join(session_id.to_owned())))
             }
             Kind::Leave => Ok(Served::Errand(Errand::Leave)),
             Kind::CreateSession if self.peer.dialect == Dialect::Underscore => {
                 let zone = message.zone.as_deref().ok_or("zone is required")?;
-                wire::check_name("zone", zone, wire::MAX_SESSION_ID)?;
+                wire::check_name("zone", zone, MAX_ID)?;
                 Ok(Served::Errand(Errand::Create { zone: zone.to_owned() }))
             }
             Kind::CreateSession | Kind::Other => Err(format!("Unknown message type: {}", message.kind_text())),
@@ -397,8 +391,5 @@ pub(super) fn error_frame(error: &AppError) -> String {
 
 /// A name in an error, not longer than names may be.
 fn shorten(name: &str) -> String {
-    name.chars()
-        .filter(|c| !c.is_control())
-        .take(wire::MAX_PEER_ID)
-        .collect()
+    name.chars().filter(|c| !c.is_control()).take(MAX_PEER_ID).collect()
 }

@@ -192,7 +192,13 @@ impl Hub {
         let peer = Arc::new(Peer::new(peer_id, identity.clone(), dialect, generation));
         let refused = self.enter_directory(&peer).err();
         match refused {
-            None => Ok(peer),
+            None => {
+                // Entered after the peers were listed, it would miss being sent away.
+                if self.is_draining() {
+                    self.send_away(&peer, 0);
+                }
+                Ok(peer)
+            }
             Some(refusal) => {
                 self.forget(peer_id, generation, false).await;
                 Err(refusal)
@@ -243,9 +249,34 @@ impl Hub {
         seen: u64,
         answer: &(dyn Fn(&[Arc<Peer>]) -> String + Send + Sync),
     ) -> Joined {
-        if let Err(error) = self.presence.join(&peer.peer_id, session_id).await {
-            self.presence_failed("join", &error);
+        let joined = self.enter_room(peer, session_id, host, seen, answer);
+        if matches!(joined, Joined::Done { .. }) {
+            if let Err(error) = self.presence.join(&peer.peer_id, session_id).await {
+                self.presence_failed("join", &error);
+            }
+            // Put out of it meanwhile: presence may have heard of that before it heard of the join.
+            if !self.is_placed(&peer.peer_id)
+                && let Err(error) = self.presence.leave(&peer.peer_id).await
+            {
+                self.presence_failed("leave", &error);
+            }
         }
+        joined
+    }
+
+    fn is_placed(&self, peer_id: &str) -> bool {
+        let directory = self.directory.lock();
+        directory.peers.get(peer_id).is_some_and(|peer| peer.room().is_some())
+    }
+
+    fn enter_room(
+        &self,
+        peer: &Arc<Peer>,
+        session_id: &str,
+        host: &SessionHost,
+        seen: u64,
+        answer: &(dyn Fn(&[Arc<Peer>]) -> String + Send + Sync),
+    ) -> Joined {
         let mut directory = self.directory.lock();
         if self.endings.load(Ordering::Acquire) != seen {
             return Joined::Again;
@@ -366,10 +397,7 @@ impl Hub {
         let step = spread.as_micros() / (peers.len().max(1) as u128);
         for (index, peer) in peers.iter().enumerate() {
             let reconnect_after_ms = u64::try_from(step * index as u128 / 1000).unwrap_or_default();
-            if let Ok(frame) = serde_json::to_string(&Push::ServerDraining { reconnect_after_ms }) {
-                self.send(peer, Frames::new(frame).of(peer.dialect), Worth::Keep);
-            }
-            peer.outbox.close(CloseReason::Restart);
+            self.send_away(peer, reconnect_after_ms);
         }
         self.tracker.close();
         let gone = async {
@@ -388,6 +416,14 @@ impl Hub {
                 "connections still open after the grace"
             );
         }
+    }
+
+    /// Tells a peer that this node goes away, and closes its connection.
+    fn send_away(&self, peer: &Peer, reconnect_after_ms: u64) {
+        if let Ok(frame) = serde_json::to_string(&Push::ServerDraining { reconnect_after_ms }) {
+            self.send(peer, Frames::new(frame).of(peer.dialect), Worth::Keep);
+        }
+        peer.outbox.close(CloseReason::Restart);
     }
 
     fn leave_room(&self, directory: &mut Directory, peer: &Arc<Peer>) -> Option<Left> {

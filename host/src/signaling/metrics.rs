@@ -23,7 +23,7 @@ pub struct SignalingMetrics {
     /// Presence calls that live state did not answer.
     pub presence_failures: IntCounter,
     messages: [[IntCounter; 3]; 7],
-    closes: [IntCounter; 11],
+    closes: [IntCounter; CloseReason::ALL.len()],
 }
 
 impl SignalingMetrics {

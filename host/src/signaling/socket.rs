@@ -25,7 +25,7 @@ use super::link;
 use super::metrics::Outcome;
 use super::room::Peer;
 use super::wire::{self, Incoming, Kind};
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, MAX_ID, MAX_PEER_ID};
 use crate::http::client::Client;
 use crate::http::error::Problem;
 use crate::http::state::HttpState;
@@ -186,11 +186,11 @@ async fn welcome(
             .ok_or_else(|| "peer_id is required in the query".to_owned())?;
         let first = opening.query.session_id.filter(|session_id| !session_id.is_empty());
         if let Some(session_id) = &first {
-            wire::check_name("session_id", session_id, wire::MAX_SESSION_ID)?;
+            wire::check_name("session_id", session_id, MAX_ID)?;
         }
         (peer_id, identity, Dialect::Hyphen, first.map(Errand::Join))
     };
-    wire::check_name("peer_id", &peer_id, wire::MAX_PEER_ID)?;
+    wire::check_name("peer_id", &peer_id, MAX_PEER_ID)?;
     if identity == Identity::Anonymous {
         return Err("A token is required".to_owned().into());
     }
@@ -252,7 +252,7 @@ async fn first_message(
 fn create_session(message: &Incoming<'_>) -> Result<(String, String), String> {
     let peer_id = message.peer_id.as_deref().ok_or("peer_id is required")?;
     let zone = message.zone.as_deref().ok_or("zone is required")?;
-    wire::check_name("peer_id", peer_id, wire::MAX_PEER_ID)?;
-    wire::check_name("zone", zone, wire::MAX_SESSION_ID)?;
+    wire::check_name("peer_id", peer_id, MAX_PEER_ID)?;
+    wire::check_name("zone", zone, MAX_ID)?;
     Ok((peer_id.to_owned(), zone.to_owned()))
 }

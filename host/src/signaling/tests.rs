@@ -155,10 +155,22 @@ async fn a_session_that_is_over_lets_its_peers_go_and_nobody_slips_in() {
         hub.join(&b, "s", &host(), seen, &|_| String::new()).await,
         Joined::Again
     ));
+    assert!(!live.presence.members("s").await.unwrap().contains(&"b".to_owned()));
     join(&hub, &a, "t").await;
     hub.drain(std::time::Duration::from_secs(5)).await;
     assert_eq!(received(&a).1, Some(CloseReason::Restart));
     assert_eq!(live.presence.members("t").await.unwrap(), ["a"]);
+}
+
+#[tokio::test]
+async fn who_comes_while_the_node_drains_is_sent_away_too() {
+    let (hub, _) = hub();
+    hub.drain(std::time::Duration::from_secs(5)).await;
+    let late = connect(&hub, "a", Dialect::Hyphen).await;
+    let (frames, closed) = received(&late);
+    assert_eq!(frames, [r#"{"type":"server-draining","reconnect_after_ms":0}"#]);
+    assert_eq!(closed, Some(CloseReason::Restart));
+    assert!(hub.admit().is_none());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Task, before};
+use super::Task;
 use crate::app::App;
 
 /// Sessions removed in one transaction.
@@ -25,7 +25,7 @@ impl Task for Cleanup {
 
     async fn run(&self) -> anyhow::Result<()> {
         let (storage, now) = (&self.app.storage, self.app.clock.now());
-        let cutoff = before(now, self.app.config.tasks.session_retention);
+        let cutoff = now.minus(self.app.config.tasks.session_retention);
         let mut sessions = 0;
         for _ in 0..MAX_BATCHES {
             let removed = storage.sessions.purge(cutoff, BATCH).await?;

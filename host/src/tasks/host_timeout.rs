@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
-use super::{Task, before, heartbeats};
-use crate::app::{App, sessions};
+use super::{Task, heartbeats};
+use crate::app::{App, hosts, sessions};
 use crate::domain::host::HostStatus;
 use crate::domain::session::SessionStatus;
 use crate::ports::storage::SessionFilter;
@@ -16,7 +16,7 @@ use crate::ports::storage::SessionFilter;
 const PAGE: u32 = 500;
 /// Pages of one search.
 const MAX_PAGES: u32 = 200;
-const REASON: &str = "host-timeout";
+const REASON: &str = "host_timeout";
 
 /// Looks after hosts.
 pub struct HostTimeout {
@@ -44,7 +44,7 @@ impl Task for HostTimeout {
     async fn run(&self) -> anyhow::Result<()> {
         let app = &*self.app;
         let now = app.clock.now();
-        let cutoff = before(now, app.config.p2p.host_heartbeat_timeout);
+        let cutoff = now.minus(app.config.p2p.host_heartbeat_timeout);
         // After a start, hosts get one whole timeout to report again.
         if cutoff < app.started_at {
             return Ok(());
@@ -57,7 +57,7 @@ impl Task for HostTimeout {
         }
         for host in lost {
             tracing::info!(host_id = %host.host_id, last_heartbeat = ?host.last_heartbeat.map(|t| t.rfc3339()), "host went offline: no heartbeat");
-            app.live.hosts.put(host);
+            hosts::show(app, host).await?;
         }
         if self.stranded.load(Ordering::Relaxed) {
             for host_id in stranded_hosts(app).await? {

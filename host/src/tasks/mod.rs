@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::domain::clock::Timestamp;
 
 pub use driver::{Driver, Task};
 
@@ -54,9 +53,4 @@ pub fn start(app: &Arc<App>, tracker: &TaskTracker, shutdown: &CancellationToken
         driver.every(tasks.npc_broadcast_interval, broadcast);
     }
     Ok(())
-}
-
-/// The moment `span` before `now`.
-fn before(now: Timestamp, span: Duration) -> Timestamp {
-    now.plus_millis(i64::try_from(span.as_millis()).map_or(i64::MIN, |millis| -millis))
 }

@@ -1,3 +1,5 @@
+//! The tasks over an embedded database, with a clock that the test moves: what each changes, tells and leaves alone.
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
@@ -6,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::app::hosts;
 use crate::config::{Mode, Source, load};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::host::{Host, HostStatus, Measurements, Registration};
@@ -261,6 +264,20 @@ async fn silent_hosts_go_offline_and_their_sessions_fall_back() {
 }
 
 #[tokio::test]
+async fn a_removed_host_does_not_come_back_on_the_board() {
+    let fixture = Fixture::new().await;
+    let (app, operator) = (&*fixture.app, crate::domain::identity::Identity::Operator);
+    let copy = app.storage.hosts.get("h").await.unwrap().unwrap();
+    hosts::show(app, copy.clone()).await.unwrap();
+    assert!(app.live.hosts.get("h").is_some());
+    hosts::delete(app, &operator, "h").await.unwrap();
+    hosts::show(app, copy).await.unwrap();
+    assert!(app.live.hosts.get("h").is_none());
+    let late = hosts::heartbeat(app, &operator, "h", &Measurements::default()).await;
+    assert!(late.is_err(), "{late:?}");
+}
+
+#[tokio::test]
 async fn hosts_get_one_timeout_after_a_start() {
     let fixture = Fixture::new().await;
     fixture.clock.forward(60);
@@ -307,7 +324,7 @@ async fn peers_of_sessions_that_are_over_are_let_go() {
         .app
         .storage
         .sessions
-        .finish(&key("session-1"), SessionStatus::Ended, now)
+        .finish(&key("session-1"), SessionStatus::Ended, None, now)
         .await
         .unwrap();
     fixture.session("session-2", "z").await;
@@ -329,7 +346,7 @@ async fn old_sessions_are_removed() {
         .app
         .storage
         .sessions
-        .finish(&key("session-1"), SessionStatus::Ended, now)
+        .finish(&key("session-1"), SessionStatus::Ended, None, now)
         .await
         .unwrap();
     let task = cleanup::Cleanup {

@@ -15,7 +15,6 @@ use futures_util::FutureExt;
 
 use crate::app::error::AppError;
 use crate::app::limits::LimitOutcome;
-use crate::domain::identity::Identity;
 use crate::http::client::Client;
 use crate::http::error::Problem;
 use crate::http::extract::announced_length;
@@ -53,19 +52,12 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
         let identity = client.identity();
         let limit = LimitRequest {
             surface: surface(template),
-            caller: match identity {
-                Identity::Operator => Caller::Operator,
-                Identity::Player { .. } => Caller::Player,
-                Identity::Anonymous | Identity::AnyPlayer => Caller::Anonymous,
-            },
+            caller: Caller::from(identity),
             size: u32::try_from(announced_length(request.headers())).unwrap_or(u32::MAX),
             now: state.app.clock.now(),
             ip: client.ip,
             player_id: identity.player_id(),
-            user_id: match identity {
-                Identity::Player { user_id, .. } => user_id.as_deref(),
-                _ => None,
-            },
+            user_id: identity.user_id(),
             method: Some(method.as_str()),
             route: template,
             message_type: None,

@@ -24,7 +24,8 @@ pub async fn token(
     Ok(secret(&pair))
 }
 
-/// Spends a refresh token for new tokens. Presenting a spent one revokes all that came of the same sign-in.
+/// Spends a refresh token for new tokens. Presenting a spent one revokes the refresh tokens of the same sign-in; access tokens
+/// run until they expire.
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", request_body = RefreshRequest,
     responses((status = 200, body = TokenPair), (status = 401, description = "The token is bad, spent or revoked")))]
 pub async fn refresh(State(state): Shared, Body(request): Body<RefreshRequest>) -> Result<Response, AppError> {

@@ -105,7 +105,7 @@ pub(crate) async fn counts_the_room_of_a_host(store: &Storage) {
     done(
         store
             .sessions
-            .finish(&key("a"), SessionStatus::Ended, NOW)
+            .finish(&key("a"), SessionStatus::Ended, None, NOW)
             .await
             .unwrap(),
     );
@@ -134,14 +134,14 @@ pub(crate) async fn lives_and_ends(store: &Storage) {
     assert!(
         store
             .sessions
-            .finish(&key("a"), SessionStatus::Paused, third)
+            .finish(&key("a"), SessionStatus::Paused, None, third)
             .await
             .is_err()
     );
     let ended = done(
         store
             .sessions
-            .finish(&key("a"), SessionStatus::Ended, third)
+            .finish(&key("a"), SessionStatus::Ended, None, third)
             .await
             .unwrap(),
     );
@@ -156,7 +156,7 @@ pub(crate) async fn lives_and_ends(store: &Storage) {
     assert_eq!(
         store
             .sessions
-            .finish(&key("a"), SessionStatus::Failed, third)
+            .finish(&key("a"), SessionStatus::Failed, None, third)
             .await
             .unwrap(),
         over
@@ -185,10 +185,16 @@ pub(crate) async fn lives_and_ends(store: &Storage) {
 pub(crate) async fn fails(store: &Storage) {
     a_place(store).await;
     a_session(store, "a", "one", "plaza", &[]).await;
+    let elsewhere = store
+        .sessions
+        .finish(&key("a"), SessionStatus::Failed, Some("two"), NOW)
+        .await
+        .unwrap();
+    assert_eq!(elsewhere, Changed::WrongStatus(SessionStatus::Pending));
     let failed = done(
         store
             .sessions
-            .finish(&key("a"), SessionStatus::Failed, NOW)
+            .finish(&key("a"), SessionStatus::Failed, Some("one"), NOW)
             .await
             .unwrap(),
     );
@@ -290,7 +296,11 @@ pub(crate) async fn adds_and_removes_players(store: &Storage) {
 pub(crate) async fn knows_no_such_session(store: &Storage) {
     for key in [key("x"), SessionKey::Id(77), SessionKey::Id(i64::MAX)] {
         assert_eq!(store.sessions.get(&key).await.unwrap(), None);
-        let ended = store.sessions.finish(&key, SessionStatus::Ended, NOW).await.unwrap();
+        let ended = store
+            .sessions
+            .finish(&key, SessionStatus::Ended, None, NOW)
+            .await
+            .unwrap();
         let measured = store
             .sessions
             .record_metrics(&key, SessionMetrics::default(), NOW)
@@ -321,7 +331,7 @@ pub(crate) async fn lists(store: &Storage) {
     done(
         store
             .sessions
-            .finish(&key("c"), SessionStatus::Failed, NOW)
+            .finish(&key("c"), SessionStatus::Failed, None, NOW)
             .await
             .unwrap(),
     );
@@ -395,7 +405,7 @@ pub(crate) async fn touches_and_expires(store: &Storage) {
     done(
         store
             .sessions
-            .finish(&key("over"), SessionStatus::Ended, NOW)
+            .finish(&key("over"), SessionStatus::Ended, None, NOW)
             .await
             .unwrap(),
     );
@@ -445,12 +455,12 @@ pub(crate) async fn purges(store: &Storage) {
         a_session(store, name, "one", "plaza", &[]).await;
     }
     for (name, status) in [("a", SessionStatus::Ended), ("b", SessionStatus::Failed)] {
-        done(store.sessions.finish(&key(name), status, NOW).await.unwrap());
+        done(store.sessions.finish(&key(name), status, None, NOW).await.unwrap());
     }
     done(
         store
             .sessions
-            .finish(&key("c"), SessionStatus::Ended, NOW.plus_seconds(10))
+            .finish(&key("c"), SessionStatus::Ended, None, NOW.plus_seconds(10))
             .await
             .unwrap(),
     );
@@ -506,7 +516,7 @@ pub(crate) async fn sums(store: &Storage) {
     done(
         store
             .sessions
-            .finish(&key("d"), SessionStatus::Failed, NOW)
+            .finish(&key("d"), SessionStatus::Failed, None, NOW)
             .await
             .unwrap(),
     );
@@ -539,14 +549,14 @@ pub(crate) async fn counts_live_sessions(store: &Storage) {
     done(
         store
             .sessions
-            .finish(&key("over"), SessionStatus::Ended, NOW)
+            .finish(&key("over"), SessionStatus::Ended, None, NOW)
             .await
             .unwrap(),
     );
     done(
         store
             .sessions
-            .finish(&key("past"), SessionStatus::Failed, NOW)
+            .finish(&key("past"), SessionStatus::Failed, None, NOW)
             .await
             .unwrap(),
     );

@@ -122,7 +122,7 @@ pub(crate) async fn ends_race(store: &Storage) {
     let answers = at_once(store, 20, |store, _| async move {
         store
             .sessions
-            .finish(&key("a"), SessionStatus::Ended, NOW)
+            .finish(&key("a"), SessionStatus::Ended, None, NOW)
             .await
             .unwrap()
     })

@@ -114,7 +114,9 @@ struct Database {
 
 impl Database {
     /// Starts a transaction that holds the write lock from the start, so that what it reads stays true until it commits.
+    /// Refuses when writes cannot be made durable any more.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
+        self.durable()?;
         self.write.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
     }
 
@@ -122,6 +124,10 @@ impl Database {
     async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<()> {
         tx.commit().await.map_err(failed)?;
         self.log.sync().await.map_err(|error| failed(sqlx::Error::Io(error)))
+    }
+
+    fn durable(&self) -> Result<()> {
+        self.log.check().map_err(|error| failed(sqlx::Error::Io(error)))
     }
 }
 
@@ -132,6 +138,7 @@ impl StorageHealth for Database {
     }
 
     async fn ping(&self) -> Result<()> {
+        self.durable()?;
         sqlx::query("SELECT 1").execute(&self.read).await.map_err(failed)?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{Database, failed, hosts, json, status, to_json, zones};
 use crate::domain::clock::Timestamp;
 use crate::domain::host::{Host, HostStatus};
 use crate::domain::session::{FallbackReason, Session, SessionKey, SessionStatus};
-use crate::domain::zone::{Zone, ZoneStatus};
+use crate::domain::zone::Zone;
 use crate::ports::storage::{
     Changed, NewSession, Opened, Result, SessionFilter, SessionMetrics, SessionRepository, SessionSums, StorageError,
 };
@@ -39,12 +39,15 @@ impl SessionRepository for Database {
             return Ok(Opened::Refused(FallbackReason::ZoneUnknown));
         };
         let host = host(&mut tx, &session.host).await?;
-        if let Some(reason) = refusal(&zone, host.as_ref(), players) {
+        if let Some(reason) = zone.refusal(players) {
             return Ok(Opened::Refused(reason));
         }
         let Some(host) = host else {
             return Ok(Opened::Refused(FallbackReason::HostUnknown));
         };
+        if host.status != HostStatus::Online {
+            return Ok(Opened::Refused(FallbackReason::HostNotOnline));
+        }
         if !has_room(&mut tx, &host, players, None).await? {
             return Ok(Opened::Refused(FallbackReason::HostFull));
         }
@@ -118,12 +121,21 @@ impl SessionRepository for Database {
         .await
     }
 
-    async fn finish(&self, key: &SessionKey, status: SessionStatus, now: Timestamp) -> Result<Changed> {
+    async fn finish(
+        &self,
+        key: &SessionKey,
+        status: SessionStatus,
+        on_host: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Changed> {
         if status.is_live() {
             let error = anyhow::anyhow!("a session cannot finish as {}", status.as_str());
             return Err(StorageError::Internal(error));
         }
         self.change_live(key, now, |session| {
+            if on_host.is_some_and(|host_id| session.host != host_id) {
+                return Some(Changed::WrongStatus(session.status));
+            }
             session.status = status;
             session.ended_at = Some(now);
             None
@@ -342,24 +354,6 @@ impl Database {
             false => Some(Changed::WrongStatus(session.status)),
         })
         .await
-    }
-}
-
-/// Why the zone and the host, by themselves, cannot serve so many players.
-fn refusal(zone: &Zone, host: Option<&Host>, players: u32) -> Option<FallbackReason> {
-    if !zone.p2p_enabled {
-        return Some(FallbackReason::ZoneP2pDisabled);
-    }
-    if zone.status != ZoneStatus::Enabled {
-        return Some(FallbackReason::ZoneNotEnabled);
-    }
-    if players > zone.max_players {
-        return Some(FallbackReason::ZoneCapacity);
-    }
-    match host {
-        None => Some(FallbackReason::HostUnknown),
-        Some(host) if host.status != HostStatus::Online => Some(FallbackReason::HostNotOnline),
-        Some(_) => None,
     }
 }
 

@@ -19,6 +19,7 @@ use super::wire::{self, Incoming, Kind};
 use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
 use crate::app::sessions;
+use crate::domain::clock::Timestamp;
 use crate::domain::identity::{Identity, MAX_ID, MAX_PEER_ID};
 use crate::domain::session::{Session, SessionKey};
 use crate::http::state::HttpState;
@@ -65,13 +66,14 @@ impl Meter {
         hub: &Hub,
         identity: &Identity,
         session_id: Option<&str>,
+        now: Timestamp,
         (kind, size): (Kind, usize),
     ) -> Passage {
         let request = LimitRequest {
             surface: Surface::Websocket,
             caller: Caller::from(identity),
             size: u32::try_from(size).unwrap_or(u32::MAX),
-            now: hub.now(),
+            now,
             ip: self.ip,
             player_id: identity.player_id(),
             user_id: identity.user_id(),
@@ -201,9 +203,16 @@ impl Connection {
         self.state.hub.send(&self.peer, frame.into(), Worth::Keep);
     }
 
-    fn limited(&mut self, session_id: Option<&str>, kind: Kind, size: usize) -> Option<Served> {
+    fn limited(&mut self, session_id: Option<&str>, now: Timestamp, kind: Kind, size: usize) -> Option<Served> {
         let Self { state, peer, meter } = self;
-        match meter.check(&state.limiter, &state.hub, &peer.identity, session_id, (kind, size)) {
+        match meter.check(
+            &state.limiter,
+            &state.hub,
+            &peer.identity,
+            session_id,
+            now,
+            (kind, size),
+        ) {
             Passage::Open => None,
             Passage::Refused(frame) => {
                 self.answer(frame);
@@ -215,7 +224,8 @@ impl Connection {
 
     fn serve_binary(&mut self) -> Served {
         let room = self.peer.room();
-        if let Some(served) = self.limited(room.as_ref().map(|room| &*room.session_id), Kind::Other, 0) {
+        let now = self.state.hub.now();
+        if let Some(served) = self.limited(room.as_ref().map(|room| &*room.session_id), now, Kind::Other, 0) {
             return served;
         }
         self.state.hub.metrics.message(Kind::Other, Outcome::Refused);
@@ -226,7 +236,8 @@ impl Connection {
         let room = self.peer.room();
         let message = Incoming::read(text);
         let kind = message.as_ref().map_or(Kind::Other, Incoming::kind);
-        if let Some(served) = self.limited(room.as_ref().map(|room| &*room.session_id), kind, text.len()) {
+        let now = self.state.hub.now();
+        if let Some(served) = self.limited(room.as_ref().map(|room| &*room.session_id), now, kind, text.len()) {
             return served;
         }
         let hub = &self.state.hub;
@@ -243,7 +254,7 @@ impl Connection {
                 let Some(receiver) = room.member(to) else {
                     return Err(format!("Peer {} is not in your session", shorten(to)));
                 };
-                let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, hub.now());
+                let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, now);
                 hub.send(&receiver, frame.into(), Worth::Keep);
                 Ok(Served::Done)
             }

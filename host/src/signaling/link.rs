@@ -39,6 +39,8 @@ pub(super) struct Link {
     timer: Pin<Box<Sleep>>,
     ping_interval: Duration,
     reads: u32,
+    /// What waits is written at the next turn, after everybody whose message is there has been heard.
+    deferred: bool,
     /// Something is written and not flushed.
     unflushed: bool,
     /// The socket takes nothing now.
@@ -61,6 +63,7 @@ impl Link {
             timer: Box::pin(tokio::time::sleep(first)),
             ping_interval,
             reads: 0,
+            deferred: false,
             unflushed: false,
             stalled: false,
             progress: true,
@@ -75,6 +78,18 @@ impl Link {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<Event> {
+        // Writing at once would wake the receiver's machine for each message alone. One turn later several wait, here
+        // and at other connections, and go out together.
+        if !self.deferred && !self.stalled && outbox.has_frames() {
+            self.deferred = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if std::mem::take(&mut self.deferred)
+            && let Poll::Ready(reason) = self.poll_write(cx, outbox)
+        {
+            return Poll::Ready(Event::End(reason));
+        }
         let mut more_to_read = true;
         while !self.stalled && self.reads < READS_IN_A_ROW {
             match self.poll_read(cx) {

@@ -124,6 +124,11 @@ impl Outbox {
         }
     }
 
+    /// Whether a frame waits.
+    pub fn has_frames(&self) -> bool {
+        !self.queue.lock().entries.is_empty()
+    }
+
     /// Moves frames into `batch`; wakes the task when there is something.
     pub fn poll_take(&self, cx: &mut Context<'_>, batch: &mut VecDeque<Utf8Bytes>) -> Poll<Taken> {
         let mut queue = self.queue.lock();

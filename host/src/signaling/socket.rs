@@ -221,7 +221,14 @@ async fn first_message(
         };
         let message = Incoming::read(&text);
         let kind = message.as_ref().map_or(Kind::Other, Incoming::kind);
-        let refusal = match meter.check(&state.limiter, &state.hub, &identity, None, (kind, text.len())) {
+        let refusal = match meter.check(
+            &state.limiter,
+            &state.hub,
+            &identity,
+            None,
+            state.hub.now(),
+            (kind, text.len()),
+        ) {
             Passage::Abuse => return Err(CloseReason::Abuse.into()),
             Passage::Refused(frame) => Some(frame),
             Passage::Open => None,

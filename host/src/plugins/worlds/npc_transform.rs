@@ -155,21 +155,32 @@ fn lay_out(frame: &NpcFrame) -> wit::Frame {
     let npcs = frame
         .npcs
         .iter()
-        .map(|npc| {
-            let members = npc
-                .keys()
-                .enumerate()
-                .map(|(place, name)| strings.at(place, name))
-                .collect();
-            let mut state = |name| npc.get(name).and_then(Value::as_str).map(|text| strings.index(text));
-            let (x, y) = position(npc);
-            wit::Npc {
-                x,
-                y,
-                dialogue_state: state("dialogue_state"),
-                quest_status: state("quest_status"),
-                members,
+        .map(|record| {
+            let mut npc = wit::Npc {
+                x: 0.0,
+                y: 0.0,
+                dialogue_state: None,
+                quest_status: None,
+                members: Vec::with_capacity(record.len()),
+            };
+            let mut position = None;
+            for (place, (name, value)) in record.iter().enumerate() {
+                npc.members.push(strings.at(place, name));
+                match name.as_str() {
+                    "dialogue_state" => npc.dialogue_state = value.as_str().map(|text| strings.index(text)),
+                    "quest_status" => npc.quest_status = value.as_str().map(|text| strings.index(text)),
+                    "position" => position = value.as_object(),
+                    "x" => npc.x = value.as_f64().unwrap_or(0.0),
+                    "y" => npc.y = value.as_f64().unwrap_or(0.0),
+                    _ => {}
+                }
             }
+            // `position.x` and `position.y`, or `x` and `y` beside it.
+            if let Some(position) = position {
+                let number = |name| position.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+                (npc.x, npc.y) = (number("x"), number("y"));
+            }
+            npc
         })
         .collect();
     wit::Frame {
@@ -178,15 +189,6 @@ fn lay_out(frame: &NpcFrame) -> wit::Frame {
         now_ms: u64::try_from(frame.now.0).unwrap_or(0),
         strings: strings.texts.iter().map(|text| (*text).to_owned()).collect(),
         npcs,
-    }
-}
-
-/// `position.x` and `position.y`, or `x` and `y`; 0 for what is not there.
-fn position(npc: &Npc) -> (f64, f64) {
-    let number = |value: Option<&Value>| value.and_then(Value::as_f64).unwrap_or(0.0);
-    match npc.get("position") {
-        Some(Value::Object(at)) => (number(at.get("x")), number(at.get("y"))),
-        _ => (number(npc.get("x")), number(npc.get("y"))),
     }
 }
 

@@ -40,8 +40,9 @@ impl selection::Guest for Component {
             max_picks: request.max_picks as usize,
         };
         let hosts = candidates.iter().map(|candidate| Candidate {
-            facts: facts(&candidate.facts),
             quality_score: candidate.quality_score,
+            latency_ms: candidate.latency_ms,
+            free_mbps: candidate.free_mbps,
         });
         let picks = crate::rank(&needs, hosts).into_iter();
         picks
@@ -59,7 +60,6 @@ fn facts(host: &selection::HostFacts) -> HostFacts {
         cpu_cores: host.cpu_cores,
         memory_mb: host.memory_mb,
         network_mbps: host.network_mbps,
-        bandwidth_usage_mbps: host.bandwidth_usage_mbps,
         latency_ms: host.latency_ms,
         packet_loss_percent: host.packet_loss_percent,
         current_players: host.current_players,

@@ -26,8 +26,6 @@ pub struct HostFacts {
     pub memory_mb: u32,
     /// Link speed in Mbit/s.
     pub network_mbps: u32,
-    /// Bandwidth in use, in Mbit/s.
-    pub bandwidth_usage_mbps: f64,
     pub latency_ms: f64,
     /// 0 to 100.
     pub packet_loss_percent: f64,
@@ -48,9 +46,11 @@ pub struct Request {
 /// One host that could serve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    pub facts: HostFacts,
     /// What [`score`] gave at the host's last registration or heartbeat.
     pub quality_score: f64,
+    pub latency_ms: f64,
+    /// Link speed less the bandwidth in use, in Mbit/s.
+    pub free_mbps: f64,
 }
 
 /// One choice.
@@ -115,17 +115,15 @@ struct Suitable {
 
 impl Suitable {
     fn check(request: &Request, index: u32, candidate: &Candidate) -> Option<Self> {
-        let facts = &candidate.facts;
-        let free_mbps = f64::from(facts.network_mbps) - facts.bandwidth_usage_mbps;
         // Written so that a number that is none (NaN) meets no need.
         let meets = candidate.quality_score >= request.min_quality_score
-            && free_mbps >= request.min_bandwidth_mbps
-            && facts.latency_ms <= request.max_latency_ms;
+            && candidate.free_mbps >= request.min_bandwidth_mbps
+            && candidate.latency_ms <= request.max_latency_ms;
         meets.then_some(Self {
             index,
             score: candidate.quality_score,
-            latency_ms: facts.latency_ms,
-            free_mbps,
+            latency_ms: candidate.latency_ms,
+            free_mbps: candidate.free_mbps,
         })
     }
 

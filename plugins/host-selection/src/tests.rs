@@ -6,7 +6,6 @@ const BEST: HostFacts = HostFacts {
     cpu_cores: 8,
     memory_mb: 16_384,
     network_mbps: 1000,
-    bandwidth_usage_mbps: 0.0,
     latency_ms: 0.0,
     packet_loss_percent: 0.0,
     current_players: 0,
@@ -22,8 +21,9 @@ const NEEDS: Request = Request {
 
 fn candidate(quality_score: f64) -> Candidate {
     Candidate {
-        facts: BEST,
         quality_score,
+        latency_ms: 0.0,
+        free_mbps: 1000.0,
     }
 }
 
@@ -121,39 +121,28 @@ fn only_the_wanted_number_of_picks_is_given() {
 
 #[test]
 fn hosts_that_miss_a_need_of_the_zone_are_left_out() {
-    let slow = HostFacts {
-        latency_ms: 100.5,
-        ..BEST
-    };
-    let full_link = HostFacts {
-        bandwidth_usage_mbps: 900.5,
-        ..BEST
-    };
-    let just_enough = HostFacts {
-        bandwidth_usage_mbps: 900.0,
-        latency_ms: 100.0,
-        ..BEST
-    };
+    let good = candidate(99.0);
     let candidates = [
         Candidate {
-            facts: slow,
-            quality_score: 99.0,
+            latency_ms: 100.5,
+            ..good
         },
         Candidate {
-            facts: full_link,
-            quality_score: 98.0,
+            free_mbps: 99.5,
+            ..good
         },
         Candidate {
-            facts: BEST,
             quality_score: 6.99,
+            ..good
         },
         Candidate {
-            facts: BEST,
             quality_score: f64::NAN,
+            ..good
         },
         Candidate {
-            facts: just_enough,
             quality_score: 7.0,
+            latency_ms: 100.0,
+            free_mbps: 100.0,
         },
     ];
     assert_eq!(order(&rank(&NEEDS, candidates)), [4]);

@@ -32,6 +32,21 @@ use bindings::p2p_coordinator::policy::candidates;
 pub type Candidates = Arc<Vec<HostCandidate>>;
 
 impl candidates::Host for GuestState<Candidates> {
+    fn details(&mut self, candidate: u32) -> Option<candidates::HostDetails> {
+        let host = &self.call.get(candidate as usize)?.host;
+        Some(candidates::HostDetails {
+            cpu_cores: host.cpu_cores,
+            cpu_frequency_mhz: host.cpu_frequency_mhz,
+            memory_mb: host.memory_mb,
+            network_mbps: host.network_speed_mbps,
+            bandwidth_usage_mbps: host.bandwidth_usage_mbps,
+            current_players: host.current_players,
+            max_players: host.max_players,
+            current_zones: host.current_zones,
+            max_zones: host.max_zones,
+        })
+    }
+
     fn label(&mut self, candidate: u32, name: String) -> Option<String> {
         self.call.get(candidate as usize)?.host.labels.get(&name).cloned()
     }
@@ -188,12 +203,16 @@ const fn native_facts(host: &Host) -> native::HostFacts {
         cpu_cores: host.cpu_cores,
         memory_mb: host.memory_mb,
         network_mbps: host.network_speed_mbps,
-        bandwidth_usage_mbps: host.bandwidth_usage_mbps,
         latency_ms: host.latency_ms,
         packet_loss_percent: host.packet_loss_percent,
         current_players: host.current_players,
         max_players: host.max_players,
     }
+}
+
+/// Link speed less the bandwidth in use, in Mbit/s.
+fn free_mbps(host: &Host) -> f64 {
+    f64::from(host.network_speed_mbps) - host.bandwidth_usage_mbps
 }
 
 fn checked_score(score: f64) -> Result<f64, Failure> {
@@ -218,19 +237,25 @@ fn ask_rank(
     candidates: &Candidates,
 ) -> Result<Vec<HostPick>, Failure> {
     let mut regions = Regions::default();
-    let rows: Vec<wit::Candidate> = candidates
+    let mut rows: Vec<wit::Candidate> = candidates
         .iter()
-        .map(|candidate| wit::Candidate {
-            facts: facts(&candidate.host),
-            quality_score: candidate.host.quality_score,
-            region: candidate.host.region.as_deref().map(|region| regions.index(region)),
-            heartbeat_age_ms: candidate
-                .host
-                .last_heartbeat
-                .map_or(u64::MAX, |at| request.now.millis_since(at)),
-            sessions: candidate.sessions,
+        .map(|HostCandidate { host, sessions }| wit::Candidate {
+            quality_score: host.quality_score,
+            latency_ms: host.latency_ms,
+            packet_loss_percent: host.packet_loss_percent,
+            free_mbps: free_mbps(host),
+            free_players: host.max_players.saturating_sub(host.current_players),
+            sessions: *sessions,
+            region: host.region.as_deref().map_or(u32::MAX, |region| regions.index(region)),
+            heartbeat_age_seconds: host.last_heartbeat.map_or(u32::MAX, |at| {
+                u32::try_from(request.now.millis_since(at) / 1000).unwrap_or(u32::MAX)
+            }),
         })
         .collect();
+    let nowhere = u32::try_from(regions.names.len()).unwrap_or(u32::MAX);
+    for row in rows.iter_mut().filter(|row| row.region == u32::MAX) {
+        row.region = nowhere;
+    }
     let question = wit::RankRequest {
         zone_id: request.zone.zone_id.clone(),
         min_quality_score: request.zone.min_host_quality_score,
@@ -339,8 +364,9 @@ fn native_rank(request: &HostRequest, candidates: &[HostCandidate]) -> Vec<HostP
         max_picks: limits::PICKS as usize,
     };
     let rows = candidates.iter().map(|candidate| native::Candidate {
-        facts: native_facts(&candidate.host),
         quality_score: candidate.host.quality_score,
+        latency_ms: candidate.host.latency_ms,
+        free_mbps: free_mbps(&candidate.host),
     });
     native::rank(&needs, rows)
         .into_iter()

@@ -1,7 +1,7 @@
 //! The slot `npc-transform`: lays a frame out in numbers and shared names, asks for patches, and applies them. The NPCs
 //! themselves never leave the coordinator.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -88,7 +88,7 @@ impl World for Bound {
 pub fn sample_frame(count: u32) -> NpcFrame {
     let npc = |number: u32| {
         let state = |states: [&'static str; 3]| states.into_iter().nth(number as usize % 3);
-        let record = serde_json::json!({
+        let mut record = serde_json::json!({
             "npc_id": format!("npc-{number}"),
             "name": format!("Villager {number}"),
             "position": {"x": f64::from(number), "y": f64::from(number % 7) * 0.5},
@@ -97,8 +97,11 @@ pub fn sample_frame(count: u32) -> NpcFrame {
             "health": 100 - number % 100,
             "_plan": {"goal": "wander"},
             "mood": "calm",
-            "internal": ["mood"],
         });
+        // Most records mark their internal members by name; some list further ones.
+        if number % 10 == 0 {
+            record["internal"] = serde_json::json!(["mood"]);
+        }
         match record {
             Value::Object(members) => members,
             _ => Map::new(),
@@ -146,8 +149,8 @@ impl<'a> Strings<'a> {
     }
 }
 
-/// Lays a frame out as the contract wants it; the names are answered apart, to check the answer with.
-fn lay_out(frame: &NpcFrame) -> (wit::Frame, Vec<&str>) {
+/// Lays a frame out as the contract wants it.
+fn lay_out(frame: &NpcFrame) -> wit::Frame {
     let mut strings = Strings::default();
     let npcs = frame
         .npcs
@@ -169,14 +172,13 @@ fn lay_out(frame: &NpcFrame) -> (wit::Frame, Vec<&str>) {
             }
         })
         .collect();
-    let laid_out = wit::Frame {
+    wit::Frame {
         zone_id: frame.zone_id.clone(),
         tick: frame.tick,
         now_ms: u64::try_from(frame.now.0).unwrap_or(0),
         strings: strings.texts.iter().map(|text| (*text).to_owned()).collect(),
         npcs,
-    };
-    (laid_out, strings.texts)
+    }
 }
 
 /// `position.x` and `position.y`, or `x` and `y`; 0 for what is not there.
@@ -191,84 +193,75 @@ fn position(npc: &Npc) -> (f64, f64) {
 /// What is to be done to one NPC, checked.
 #[derive(Clone, Debug, Default)]
 struct Patch {
-    remove: Vec<String>,
+    hidden: bool,
+    patched: bool,
+    /// Indexes into the names of the frame.
+    remove: Vec<u32>,
     set: Vec<(String, Value)>,
 }
 
-/// What is to be done to a frame, checked.
+/// What is to be done to a frame, checked: one patch for each NPC, and the names that patches point to.
 #[derive(Clone, Debug, Default)]
 struct Changes {
-    hidden: HashSet<u32>,
-    patches: HashMap<u32, Patch>,
+    patches: Vec<Patch>,
+    names: Vec<String>,
 }
 
 impl Changes {
-    fn check(answer: wit::Changes, frame: &NpcFrame, names: &[&str]) -> Result<Self, Failure> {
+    fn check(answer: wit::Changes, frame: &NpcFrame, names: Vec<String>) -> Result<Self, Failure> {
         let count = frame.npcs.len();
-        let in_frame = |index: u32| {
-            if (index as usize) < count {
-                Ok(index)
-            } else {
-                Err(Failure::invalid(format!("NPC {index} of {count}")))
-            }
-        };
-        let mut changes = Self::default();
+        let mut patches = vec![Patch::default(); count];
+        let beyond = |index: u32| Failure::invalid(format!("NPC {index} of {count}"));
         for index in answer.hidden {
-            if !changes.hidden.insert(in_frame(index)?) {
+            let patch = patches.get_mut(index as usize).ok_or_else(|| beyond(index))?;
+            if std::mem::replace(&mut patch.hidden, true) {
                 return Err(Failure::invalid(format!("NPC {index} hidden twice")));
             }
         }
-        changes.patches.reserve(answer.patches.len());
-        for patch in answer.patches {
-            let index = in_frame(patch.npc)?;
-            if changes.patches.insert(index, Patch::check(patch, names)?).is_some() {
+        for given in answer.patches {
+            let index = given.npc;
+            let patch = patches.get_mut(index as usize).ok_or_else(|| beyond(index))?;
+            if std::mem::replace(&mut patch.patched, true) {
                 return Err(Failure::invalid(format!("NPC {index} patched twice")));
             }
+            if let Some(name) = given.remove.iter().find(|name| **name as usize >= names.len()) {
+                return Err(Failure::invalid(format!("name {name} of {}", names.len())));
+            }
+            patch.remove = given.remove;
+            patch.set = values(given.set)?;
         }
-        Ok(changes)
+        Ok(Self { patches, names })
     }
 
-    fn apply(mut self, npcs: Vec<Npc>) -> Vec<Npc> {
-        (0u32..)
-            .zip(npcs)
-            .filter(|(index, _)| !self.hidden.contains(index))
-            .map(|(index, mut npc)| {
-                if let Some(patch) = self.patches.remove(&index) {
-                    for name in &patch.remove {
-                        npc.remove(name);
-                    }
-                    npc.extend(patch.set);
+    fn apply(self, npcs: Vec<Npc>) -> Vec<Npc> {
+        let Self { patches, names } = self;
+        npcs.into_iter()
+            .zip(patches)
+            .filter(|(_, patch)| !patch.hidden)
+            .map(|(mut npc, patch)| {
+                for name in patch.remove.iter().filter_map(|index| names.get(*index as usize)) {
+                    npc.remove(name);
                 }
+                npc.extend(patch.set);
                 npc
             })
             .collect()
     }
 }
 
-impl Patch {
-    fn check(patch: wit::Patch, names: &[&str]) -> Result<Self, Failure> {
-        let remove = patch
-            .remove
-            .into_iter()
-            .map(|index| match names.get(index as usize) {
-                Some(name) => Ok((*name).to_owned()),
-                None => Err(Failure::invalid(format!("name {index} of {}", names.len()))),
-            })
-            .collect::<Result<_, _>>()?;
-        let set = patch
-            .set
-            .into_iter()
-            .map(|member| match serde_json::from_str(&member.value) {
-                Ok(value) => Ok((member.name, value)),
-                Err(error) => Err(Failure::invalid(format!("the value of a member is not JSON: {error}"))),
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { remove, set })
-    }
+/// The members to set, read from their JSON.
+fn values(members: Vec<wit::Member>) -> Result<Vec<(String, Value)>, Failure> {
+    members
+        .into_iter()
+        .map(|member| match serde_json::from_str(&member.value) {
+            Ok(value) => Ok((member.name, value)),
+            Err(error) => Err(Failure::invalid(format!("the value of a member is not JSON: {error}"))),
+        })
+        .collect()
 }
 
 fn ask(instance: &mut Instance<Bound>, frame: &Arc<NpcFrame>) -> Result<Changes, Failure> {
-    let (question, names) = lay_out(frame);
+    let question = lay_out(frame);
     if instance.reads_details() {
         instance.store.data_mut().call = Some(Arc::clone(frame));
     }
@@ -277,7 +270,7 @@ fn ask(instance: &mut Instance<Bound>, frame: &Arc<NpcFrame>) -> Result<Changes,
         .p2p_coordinator_policy_transformation()
         .call_transform(&mut instance.store, &question);
     instance.store.data_mut().call = None;
-    Changes::check(answer?, frame, &names)
+    Changes::check(answer?, frame, question.strings)
 }
 
 /// What the native default makes of a frame.

@@ -172,10 +172,11 @@ impl Service {
 
     /// Drains in order: not ready, peers sent away, no new connections, requests in hand, heartbeats, storage.
     async fn stop(self, accepting: CancellationToken) {
-        let (state, end) = (&self.state, Instant::now() + self.config.server.shutdown_grace);
+        let grace = self.config.server.shutdown_grace;
+        let (state, end) = (&self.state, Instant::now() + grace);
         let left = || end.saturating_duration_since(Instant::now());
         state.shutdown.cancel();
-        // The rest of the grace is for requests in hand, and half of what they leave for storage.
+        // The rest of the grace is for requests in hand, but for a tenth of it: that is for storage.
         state.hub.drain(left() * 4 / 5).await;
         accepting.cancel();
         self.connections.close();
@@ -184,7 +185,10 @@ impl Service {
             self.connections.wait().await;
             state.tracker.wait().await;
         };
-        if tokio::time::timeout(left() / 2, rest).await.is_err() {
+        if tokio::time::timeout(left().saturating_sub(grace / 10), rest)
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 connections = self.connections.len(),
                 tasks = state.tracker.len(),

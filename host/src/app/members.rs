@@ -405,7 +405,6 @@ mod tests {
                 "player_id",
                 "ip_address",
                 "labels",
-                "player_ids.1",
                 "player_ids.2",
                 "flag",
                 "latency",

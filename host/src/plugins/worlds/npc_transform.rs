@@ -99,7 +99,7 @@ pub fn sample_frame(count: u32) -> NpcFrame {
             "mood": "calm",
         });
         // Most records mark their internal members by name; some list further ones.
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             record["internal"] = serde_json::json!(["mood"]);
         }
         match record {

@@ -65,7 +65,6 @@ fn the_score_never_leaves_its_range() {
         packet_loss_percent: 100.0,
         current_players: u32::MAX,
         max_players: 1,
-        ..BEST
     };
     assert_eq!(score(&overfull), 0.0);
     assert_eq!(score(&HostFacts { max_players: 0, ..BEST }), 75.0);

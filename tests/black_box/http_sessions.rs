@@ -137,13 +137,21 @@ async fn a_bad_creation_names_the_field() {
         .post("/sessions/", &json!({ "zone_id": 7, "player_ids": ["p"] }))
         .await
         .names_fields(&["zone_id"]);
-    for bad in ["", "ok", "a:b"] {
+    for bad in ["", "a:b"] {
         let wanted = json!({ "zone_id": "z", "player_ids": ["ok", bad] });
         operator
             .post("/sessions/", &wanted)
             .await
             .names_fields(&["player_ids.1"]);
     }
+}
+
+#[tokio::test]
+async fn a_player_named_twice_counts_once() {
+    let server = Server::shared();
+    let made = session(&server.operator(), &unique("twice"), "alice", &["p1", "p2", "p1"]).await;
+    assert_eq!(made["connected_players"], json!(["p1", "p2"]), "{made}");
+    assert_eq!(made["current_players"], 2, "{made}");
 }
 
 #[tokio::test]

@@ -30,8 +30,9 @@ use crate::http::client::Client;
 use crate::http::error::Problem;
 use crate::http::state::HttpState;
 
-/// Read at once from a socket. Larger buffers are zeroed again and again, and kept by idle connections.
-const READ_BUFFER: usize = 4 * 1024;
+/// Read at once from a socket: most signaling messages fit. Larger buffers are zeroed again and again, and kept by idle
+/// connections.
+const READ_BUFFER: usize = 2 * 1024;
 /// Written frames gathered before the socket is asked to take them.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// Written frames that wait for the socket at most; beyond it the outbox takes over.

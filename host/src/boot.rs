@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +29,7 @@ use crate::ports::storage::Storage;
 use crate::signaling::hub::{Hub, HubLimits};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
-use crate::{http, live, serve, storage, tasks};
+use crate::{http, live, serve, signaling, storage, tasks};
 
 /// What the last writes to storage get at least, however short the grace is.
 const LAST_WRITES: Duration = Duration::from_millis(500);
@@ -86,6 +87,8 @@ struct Service {
     config: Arc<Config>,
     state: Arc<HttpState>,
     connections: TaskTracker,
+    /// What keeps this node in the fleet, until its last peer is gone.
+    fleet: [AbortHandle; 2],
 }
 
 impl Service {
@@ -105,7 +108,8 @@ impl Service {
             max_connections: config.server.max_connections,
             ..HubLimits::default()
         };
-        let hub = Hub::new(live.presence.clone(), clock.clone(), &metrics, node_name()?, limits)?;
+        let hub = Hub::new(live.fleet.clone(), clock.clone(), &metrics, node_name()?, limits)?;
+        let courier = hub.start().await.context("cannot enter the fleet")?;
         let limiter = Limiter::new(
             policies.rate_limit.clone(),
             live.buckets.clone(),
@@ -136,10 +140,13 @@ impl Service {
             tracker,
             shutdown,
         };
+        let state = Arc::new(state);
+        let keeper = tokio::spawn(signaling::keeper::keep(state.clone())).abort_handle();
         Ok(Self {
             config,
-            state: Arc::new(state),
+            state,
             connections: TaskTracker::new(),
+            fleet: [courier, keeper],
         })
     }
 
@@ -195,6 +202,14 @@ impl Service {
                 "SHUTDOWN_GRACE_SECONDS is nearly over; what is left is cut off"
             );
         }
+        let leave = state.hub.stop();
+        if tokio::time::timeout((left() / 2).max(LAST_WRITES), leave)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the fleet was not told in time that this node stops");
+        }
+        self.fleet.iter().for_each(AbortHandle::abort);
         let flush = tasks::heartbeats::flush(&state.app);
         match tokio::time::timeout((left() / 2).max(LAST_WRITES), flush).await {
             Ok(Ok(())) => {}

@@ -21,21 +21,33 @@ async fn pair(server: &Server) -> (String, Ws, String, Ws, String) {
     (id, one, a, two, b)
 }
 
+/// A `session-joined` without its private token, and the token.
+fn without_token(mut joined: Value) -> (Value, String) {
+    let token = joined
+        .as_object_mut()
+        .and_then(|members| members.remove("resume_token"));
+    let token = token.as_ref().and_then(Value::as_str).expect("a resume_token");
+    (joined, token.to_owned())
+}
+
 #[tokio::test]
 async fn join_answers_the_others_and_tells_them() {
     let server = Server::shared();
     let (a, b) = (unique("a"), unique("b"));
     let id = active(&server, &[&a, &b]).await;
     let mut one = Ws::peer(&server, &a).await;
+    let (joined, token) = without_token(one.join(&id).await);
     assert_eq!(
-        one.join(&id).await,
+        joined,
         json!({ "type": "session-joined", "session_id": id, "peers": [] })
     );
     let mut two = Ws::peer(&server, &b).await;
+    let (joined, other) = without_token(two.join(&id).await);
     assert_eq!(
-        two.join(&id).await,
+        joined,
         json!({ "type": "session-joined", "session_id": id, "peers": [a] })
     );
+    assert_ne!(token, other, "each connection has a token of its own");
     assert_eq!(
         one.expect("peer-joined").await,
         json!({ "type": "peer-joined", "peer_id": b })

@@ -417,6 +417,22 @@ pub async fn host_left(app: &App, session_id: &str, host_id: &str, reason: &str)
     }
 }
 
+/// As `host_left`, when only the player is known whose last connection left the session.
+///
+/// # Errors
+/// `Unavailable` when storage is away.
+pub async fn player_left(app: &App, session_id: &str, player_id: &str, reason: &str) -> Result<(), AppError> {
+    let key = SessionKey::SessionId(session_id.to_owned());
+    match app.storage.sessions.get(&key).await? {
+        Some(session)
+            if session.status.is_live() && host_owner(app, &session.host).await?.as_deref() == Some(player_id) =>
+        {
+            move_or_fail(app, &session, &session.host, reason).await
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Takes one session off its host: to another one, or to its end.
 async fn move_or_fail(app: &App, session: &Session, from: &str, reason: &str) -> Result<(), AppError> {
     let key = SessionKey::Id(session.id);
@@ -510,7 +526,10 @@ async fn owned(app: &App, caller: &Identity, key: &SessionKey) -> Result<(), App
 }
 
 /// The player of a host, none when there is no such host.
-async fn host_owner(app: &App, host_id: &str) -> Result<Option<String>, AppError> {
+///
+/// # Errors
+/// `Unavailable` when storage is away.
+pub async fn host_owner(app: &App, host_id: &str) -> Result<Option<String>, AppError> {
     match app.live.hosts.get(host_id) {
         Some(host) => Ok(Some(host.player_id.clone())),
         None => Ok(app.storage.hosts.get(host_id).await?.map(|host| host.player_id)),

@@ -79,13 +79,14 @@ impl Service {
         let plugins = PluginRuntime::start(&config.plugins, dir.path(), metrics.clone()).unwrap();
         let policies = plugins.policies();
         let hub = Hub::new(
-            live.presence.clone(),
+            live.fleet.clone(),
             clock.clone(),
             &metrics,
             "node",
             HubLimits::default(),
         )
         .unwrap();
+        hub.start().await.unwrap();
         let (limit, buckets) = (policies.rate_limit.clone(), live.buckets.clone());
         let limiter = Limiter::new(limit, buckets, clock.clone(), config.rate_limit.enabled, &metrics).unwrap();
         let app = Arc::new(App {

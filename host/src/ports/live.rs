@@ -1,4 +1,4 @@
-//! State that is shared and may be lost: the board of live hosts, token buckets, presence of peers, leases.
+//! State that is shared and may be lost: the board of live hosts, token buckets, the fleet of nodes and their peers.
 //!
 //! Losing it costs no acknowledged write: the board is filled again from storage and heartbeats, buckets fill up,
 //! peers connect again.
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::fleet::Fleet;
 pub use crate::domain::bucket::{BucketAnswer, BucketDraw};
 use crate::domain::clock::Timestamp;
 use crate::domain::host::{Host, HostStatus, Measurements};
@@ -71,40 +72,6 @@ pub trait TokenBuckets: Send + Sync {
     async fn sweep(&self, now: Timestamp) -> Result<u64>;
 }
 
-/// A connection of a peer, as the fleet knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerConnection {
-    /// Different for every connection of the fleet, and growing: the higher one is the newer.
-    pub generation: u64,
-    /// The node that holds the socket.
-    pub node: String,
-}
-
-/// Who is connected where, and who is in which session.
-#[async_trait]
-pub trait Presence: Send + Sync {
-    /// Records a connection as the peer's newest and returns it with its generation, and the one it replaces.
-    async fn connect(&self, peer_id: &str, node: &str) -> Result<(PeerConnection, Option<PeerConnection>)>;
-
-    /// Forgets a connection, if it still is the peer's newest; true when it was.
-    async fn disconnect(&self, peer_id: &str, generation: u64) -> Result<bool>;
-
-    /// The peer's newest connection.
-    async fn find(&self, peer_id: &str) -> Result<Option<PeerConnection>>;
-
-    /// Puts a peer into a session and returns the others in it. A peer is in one session at most: it leaves another one first.
-    async fn join(&self, peer_id: &str, session_id: &str) -> Result<Vec<String>>;
-
-    /// Takes a peer out of its session, and returns that session.
-    async fn leave(&self, peer_id: &str) -> Result<Option<String>>;
-
-    /// The peers in a session.
-    async fn members(&self, session_id: &str) -> Result<Vec<String>>;
-
-    /// How many connections and how many sessions with a peer there are.
-    async fn counts(&self) -> Result<(u64, u64)>;
-}
-
 /// Whether live state answers.
 #[async_trait]
 pub trait LiveHealth: Send + Sync {
@@ -120,6 +87,6 @@ pub trait LiveHealth: Send + Sync {
 pub struct Live {
     pub hosts: Arc<dyn HostBoard>,
     pub buckets: Arc<dyn TokenBuckets>,
-    pub presence: Arc<dyn Presence>,
+    pub fleet: Arc<dyn Fleet>,
     pub health: Arc<dyn LiveHealth>,
 }

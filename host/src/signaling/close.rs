@@ -78,4 +78,16 @@ impl CloseReason {
     pub const fn discards(self) -> bool {
         matches!(self, Self::SlowReader | Self::Silent | Self::Replaced)
     }
+
+    /// Whether what comes after the close is kept for the peer's next connection.
+    #[must_use]
+    pub const fn keeps(self) -> bool {
+        matches!(self, Self::Restart)
+    }
+
+    /// Whether the place of a resumable connection is kept that ended so.
+    #[must_use]
+    pub const fn may_resume(self) -> bool {
+        !matches!(self, Self::Refused | Self::Abuse | Self::Replaced)
+    }
 }

@@ -14,15 +14,16 @@ use super::hub::{Hub, Joined, Left};
 use super::link::{Event, Link};
 use super::metrics::Outcome;
 use super::outbox::Worth;
-use super::room::{Peer, SessionHost};
+use super::room::{JoinAnswer, Peer, Room, SessionHost};
 use super::wire::{self, Incoming, Kind};
 use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
 use crate::app::sessions;
 use crate::domain::clock::Timestamp;
-use crate::domain::identity::{Identity, MAX_ID, MAX_PEER_ID};
+use crate::domain::identity::{Identity, MAX_ID};
 use crate::domain::session::{Session, SessionKey};
 use crate::http::state::HttpState;
+use crate::ports::fleet::{self, Arrived};
 use crate::ports::policies::{Caller, LimitRequest, Surface};
 
 /// Times a join is checked again because sessions ended meanwhile.
@@ -106,22 +107,22 @@ impl Meter {
 struct Seat {
     state: Arc<HttpState>,
     peer: Arc<Peer>,
+    /// The place is kept for a while.
+    keep: bool,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let left = self.state.hub.depart(&self.peer);
-        let (state, peer) = (Arc::clone(&self.state), Arc::clone(&self.peer));
+        let (state, peer, keep) = (Arc::clone(&self.state), Arc::clone(&self.peer), self.keep);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         self.state.tracker.spawn_on(
             async move {
-                let lost = left.as_ref().is_some_and(|left| left.lost_host.is_some());
-                if lost && !state.hub.is_draining() {
+                let left = state.hub.depart(&peer, keep).await;
+                if !state.hub.is_draining() {
                     after_leaving(&state, left.as_ref(), "host_disconnected").await;
                 }
-                state.hub.forget(&peer.peer_id, peer.generation, left.is_some()).await;
             },
             &runtime,
         );
@@ -147,21 +148,32 @@ async fn after_leaving(state: &HttpState, left: Option<&Left>, reason: &str) {
 pub(super) async fn serve(
     state: Arc<HttpState>,
     socket: WebSocket,
-    peer: Arc<Peer>,
+    (peer, place): (Arc<Peer>, Arrived),
     meter: Meter,
     first: Option<Errand>,
 ) {
-    let link = Link::new(socket, state.hub.limits.ping_interval, peer.generation);
-    let seat = Seat {
+    let link = Link::new(socket, state.hub.limits.ping_interval, peer.generation());
+    let mut seat = Seat {
         state: Arc::clone(&state),
         peer: Arc::clone(&peer),
+        keep: false,
     };
     let mut connection = Connection { state, peer, meter };
-    let (link, reason) = connection.run(link, first).await;
-    drop(seat);
-    connection.state.hub.metrics.closed(reason);
+    let first = Box::pin(connection.take_place(place, first)).await;
+    let (mut link, reason) = connection.run(link, first).await;
+    let hub = Arc::clone(&connection.state.hub);
+    seat.keep = hub.is_draining() || (connection.peer.resumable && reason.may_resume());
+    connection.peer.outbox.put_back(link.take_unwritten());
+    hub.metrics.closed(reason);
     tracing::debug!(peer_id = %connection.peer.peer_id, reason = reason.as_str(), "connection closed");
-    link.close(reason).await;
+    if reason == CloseReason::Restart {
+        // The client speaks until it hears of the end; what it says until then counts.
+        link.close_serving(reason, |text| connection.serve_last(text)).await;
+        drop(seat);
+    } else {
+        drop(seat);
+        link.close(reason).await;
+    }
 }
 
 struct Connection {
@@ -201,6 +213,42 @@ impl Connection {
 
     fn answer(&self, frame: String) {
         self.state.hub.send(&self.peer, frame.into(), Worth::Keep);
+    }
+
+    /// Goes on in the place that the peer has, and returns the errand that is left to do.
+    async fn take_place(&mut self, place: Arrived, first: Option<Errand>) -> Option<Errand> {
+        let Some(session_id) = place.session_id else {
+            self.state.hub.hand_over(&self.peer, Vec::new(), false).await;
+            return first;
+        };
+        let answer = if place.resumed {
+            JoinAnswer::Resumed
+        } else {
+            JoinAnswer::Silent
+        };
+        let key = SessionKey::SessionId(session_id.clone());
+        let restored = self.join(&key, answer).await;
+        if restored.is_err() {
+            self.state.hub.leave(&self.peer).await;
+        }
+        let mailbox = if restored.is_ok() { place.mailbox } else { Vec::new() };
+        self.state.hub.hand_over(&self.peer, mailbox, place.owed).await;
+        match (restored, first) {
+            (Err(error), _) if place.resumed => {
+                self.answer(error_frame(&error));
+                None
+            }
+            // It is there already, and has been told so.
+            (Ok(()), Some(Errand::Join(wanted))) if place.resumed && wanted == session_id => None,
+            (_, first) => first,
+        }
+    }
+
+    /// Serves a message that came after the node said that it goes away: it is passed on, and nothing else.
+    fn serve_last(&mut self, text: &str) {
+        if let Served::Refused(message) = self.serve_message(text) {
+            tracing::debug!(peer_id = %self.peer.peer_id, message, "refused while the node goes away");
+        }
     }
 
     fn limited(&mut self, session_id: Option<&str>, now: Timestamp, kind: Kind, size: usize) -> Option<Served> {
@@ -251,11 +299,22 @@ impl Connection {
                 let Some(room) = &room else {
                     return Err("You are in no session: join one first".to_owned());
                 };
-                let Some(receiver) = room.member(to) else {
-                    return Err(format!("Peer {} is not in your session", shorten(to)));
+                let id = message.id()?;
+                let receiver = room.member(to).filter(|receiver| hub.may_reach(receiver));
+                let Some(receiver) = receiver else {
+                    let frame = wire::relayed(Dialect::Hyphen, kind, &self.peer.json, member, value, now);
+                    return self.relay_elsewhere(room, to, frame, id, now);
                 };
                 let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, now);
-                hub.send(&receiver, frame.into(), Worth::Keep);
+                let taken = hub.send(&receiver, frame.into(), Worth::Keep);
+                if let Some(id) = id {
+                    let outcome = if taken {
+                        fleet::Outcome::Delivered
+                    } else {
+                        fleet::Outcome::Refused
+                    };
+                    self.answer(wire::outcome(id, outcome, None));
+                }
                 Ok(Served::Done)
             }
             Kind::Join => {
@@ -283,9 +342,31 @@ impl Connection {
         }
     }
 
+    /// Passes a message on to a peer on another node, or to one that is away.
+    fn relay_elsewhere(
+        &self,
+        room: &Room,
+        to: &str,
+        frame: String,
+        id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Served, String> {
+        let hub = &self.state.hub;
+        let why = if !room.has_elsewhere(to) && room.member(to).is_none() {
+            wire::not_in_session(to)
+        } else if hub.courier.signal(&self.peer, to, &room.session_id, frame, now.0, id) {
+            return Ok(Served::Done);
+        } else {
+            "Too much waits for the other nodes: try again".to_owned()
+        };
+        let Some(id) = id else { return Err(why) };
+        self.answer(wire::outcome(id, fleet::Outcome::Refused, Some(&why)));
+        Ok(Served::Done)
+    }
+
     async fn run_errand(&mut self, errand: Errand) {
         let done = match errand {
-            Errand::Join(session_id) => self.join(&SessionKey::parse(&session_id)).await,
+            Errand::Join(session_id) => self.join(&SessionKey::parse(&session_id), JoinAnswer::Joined).await,
             Errand::Create { zone } => self.create(&zone).await,
             Errand::Leave => {
                 self.leave().await;
@@ -307,15 +388,17 @@ impl Connection {
         }
     }
 
-    async fn join(&self, key: &SessionKey) -> Result<(), AppError> {
-        let dialect = self.peer.dialect;
+    async fn join(&self, key: &SessionKey, answer: JoinAnswer) -> Result<(), AppError> {
+        let (app, hub) = (&self.state.app, &self.state.hub);
         for _ in 0..JOIN_ATTEMPTS {
-            let seen = self.state.hub.endings();
-            let session = sessions::may_join(&self.state.app, &self.peer.identity, &self.peer.peer_id, key).await?;
-            let answer = |others: &[Arc<Peer>]| {
-                wire::session_joined(dialect, &session.session_id, others.iter().map(|other| &*other.json))
+            // Endings count by `session_id`; a key may be the number.
+            let session_id = match key {
+                SessionKey::SessionId(session_id) => session_id.clone(),
+                SessionKey::Id(_) => sessions::get(app, key).await?.session_id,
             };
-            if self.enter(&session, seen, &answer).await {
+            let seen = hub.endings(&session_id).await;
+            let session = sessions::may_join(app, &self.peer.identity, &self.peer.peer_id, key).await?;
+            if self.enter(&session, seen, answer).await? {
                 return Ok(());
             }
         }
@@ -327,11 +410,10 @@ impl Connection {
     async fn create(&self, zone: &str) -> Result<(), AppError> {
         let (app, peer) = (&self.state.app, &self.peer);
         let session = sessions::open_for_peer(app, &peer.identity, &peer.peer_id, zone).await?;
-        let answer = |_: &[Arc<Peer>]| wire::session_created(&session.session_id, &session.host);
         // A session nobody else knows yet is not ended by others: look at it again only when something else ended.
         for _ in 0..JOIN_ATTEMPTS {
-            let seen = self.state.hub.endings();
-            if self.enter(&session, seen, &answer).await {
+            let seen = self.state.hub.endings(&session.session_id).await;
+            if self.enter(&session, seen, JoinAnswer::Created).await? {
                 return Ok(());
             }
         }
@@ -339,34 +421,20 @@ impl Connection {
     }
 
     /// True when the peer is in the session's room, or not connected any more.
-    async fn enter(
-        &self,
-        session: &Session,
-        seen: u64,
-        answer: &(dyn Fn(&[Arc<Peer>]) -> String + Send + Sync),
-    ) -> bool {
+    async fn enter(&self, session: &Session, seen: super::hub::Seen, answer: JoinAnswer) -> Result<bool, AppError> {
+        let app = &self.state.app;
         let host = SessionHost {
             host_id: session.host.clone(),
-            player_id: self
-                .state
-                .app
-                .live
-                .hosts
-                .get(&session.host)
-                .map_or_else(String::new, |host| host.player_id.clone()),
+            player_id: sessions::host_owner(app, &session.host).await?.unwrap_or_default(),
         };
-        match self
-            .state
-            .hub
-            .join(&self.peer, &session.session_id, &host, seen, answer)
-            .await
-        {
+        let hub = &self.state.hub;
+        match hub.join(&self.peer, &session.session_id, &host, seen, answer).await {
             Joined::Done { left } => {
                 after_leaving(&self.state, left.as_ref(), "host_left").await;
-                true
+                Ok(true)
             }
-            Joined::Gone => true,
-            Joined::Again => false,
+            Joined::Gone => Ok(true),
+            Joined::Again => Ok(false),
         }
     }
 }
@@ -398,9 +466,4 @@ pub(super) fn error_frame(error: &AppError) -> String {
         | AppError::Unauthorized(text)
         | AppError::Forbidden(text) => wire::error(text, ""),
     }
-}
-
-/// A name in an error, not longer than names may be.
-fn shorten(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(MAX_PEER_ID).collect()
 }

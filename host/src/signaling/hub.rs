@@ -1,29 +1,29 @@
 //! Who is connected to this node and who shares a session: connects, joins, leaves, and reaches peers.
 //!
-//! The rooms here are the truth of this node; presence is told of every change and may be lost. No socket is read or
-//! written here, and nothing waits for a peer.
+//! Rooms change by the fleet's events alone (`events`). While the fleet does not answer, the node goes on with the peers
+//! it has, and announces them afterwards. No socket is read or written here, and nothing waits for a peer.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::close::CloseReason;
-use super::dialect::Dialect;
+use super::courier::Courier;
 use super::metrics::SignalingMetrics;
 use super::outbox::{OutboxLimits, Queued, Worth};
-use super::room::{Frames, Peer, Room, SessionHost};
+use super::room::{Entering, Frames, JoinAnswer, Peer, Room, SessionHost};
 use super::wire;
 use crate::domain::clock::SharedClock;
-use crate::domain::identity::{Identity, player_of};
-use crate::ports::live::Presence;
-use crate::ports::peers::{PeerNotifier, Push};
+use crate::domain::identity::player_of;
+use crate::ports::fleet::{Fleet, HOLD, Joined as FleetJoined};
+use crate::ports::live::LiveError;
+use crate::ports::peers::Push;
 use crate::telemetry::metrics::Metrics;
 
 /// Bounds of signaling on one node.
@@ -38,6 +38,8 @@ pub struct HubLimits {
     pub identify_within: Duration,
     /// Messages refused by the rate limit in a row before the connection is closed.
     pub refused_in_a_row: u32,
+    /// How long the place of a broken connection is kept.
+    pub hold: Duration,
 }
 
 impl Default for HubLimits {
@@ -51,34 +53,45 @@ impl Default for HubLimits {
             ping_interval: Duration::from_secs(25),
             identify_within: Duration::from_secs(10),
             refused_in_a_row: 1000,
+            hold: HOLD,
         }
     }
 }
 
 /// Longest delay a client is told to wait when this node drains.
-const LONGEST_SPREAD: Duration = Duration::from_secs(30);
+const LONGEST_SPREAD: Duration = Duration::from_secs(10);
+/// How long an event that a step of ours brings about may take.
+pub(super) const EVENT_WAIT: Duration = Duration::from_secs(2);
 
 /// Everybody on this node. One lock for all that must fit together; relaying does not take it.
 #[derive(Default)]
-struct Directory {
-    peers: HashMap<Arc<str>, Arc<Peer>>,
-    rooms: HashMap<Arc<str>, Arc<Room>>,
+pub(super) struct Directory {
+    pub(super) peers: HashMap<Arc<str>, Arc<Peer>>,
+    pub(super) rooms: HashMap<Arc<str>, Arc<Room>>,
 }
 
 /// See the module.
 pub struct Hub {
-    presence: Arc<dyn Presence>,
+    pub(super) fleet: Arc<dyn Fleet>,
     clock: SharedClock,
-    node: String,
+    pub(super) node: Arc<str>,
     pub(super) limits: HubLimits,
     pub(super) metrics: SignalingMetrics,
-    directory: Mutex<Directory>,
-    /// Grows whenever somebody is put out of a session from outside, so that a join that began before looks again.
+    pub(super) directory: Mutex<Directory>,
+    pub(super) courier: Courier,
+    /// Connections that wait for `Event::Arrived`, by ticket.
+    pub(super) arrivals: Mutex<HashMap<u64, (Arc<Peer>, oneshot::Sender<()>)>>,
+    pub(super) tickets: AtomicU64,
+    /// The number of the last parcel taken, by the node it came from.
+    pub(super) heard: Mutex<HashMap<String, u64>>,
+    /// Grows whenever somebody on this node is put out of a session from outside.
     endings: AtomicU64,
+    /// Events may have been missed.
+    pub(super) stale: Notify,
     open: AtomicUsize,
     all_closed: Notify,
     draining: AtomicBool,
-    tracker: TaskTracker,
+    pub(super) tracker: TaskTracker,
 }
 
 /// A place among the node's connections; given back when dropped.
@@ -95,25 +108,28 @@ impl Drop for Admission {
     }
 }
 
-/// Why a connection may not carry its `peer_id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Somebody else is connected under it.
-    InUse,
-    /// A newer connection of the same peer is there already.
-    Outdated,
-}
-
 /// What leaving a session brought about.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Left {
-    pub session_id: Arc<str>,
+    pub session_id: String,
     /// The session lost its host by it, and there are peers to tell.
     pub lost_host: Option<SessionHost>,
 }
 
+impl Left {
+    /// The host is lost with the last peer of its player, while others are there.
+    fn of(session_id: String, host: Option<SessionHost>, gone: &str, remaining: &[String]) -> Self {
+        let player = player_of(gone);
+        let lost = !remaining.is_empty() && remaining.iter().all(|other| player_of(other) != player);
+        Self {
+            session_id,
+            lost_host: host.filter(|_| lost),
+        }
+    }
+}
+
 /// What joining brought about.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Joined {
     /// Done and answered; another session may have been left for it.
     Done { left: Option<Left> },
@@ -123,31 +139,67 @@ pub enum Joined {
     Gone,
 }
 
+/// How often somebody was put out of a session, as seen before the right to join was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub(super) here: u64,
+    /// None when the fleet did not answer.
+    pub(super) fleet: Option<u64>,
+}
+
 impl Hub {
-    /// An empty hub.
+    /// An empty hub. `start` makes it a node of the fleet.
     ///
     /// # Errors
     /// When a metric's name is taken.
     pub fn new(
-        presence: Arc<dyn Presence>,
+        fleet: Arc<dyn Fleet>,
         clock: SharedClock,
         metrics: &Metrics,
-        node: impl Into<String>,
+        node: impl Into<Arc<str>>,
         limits: HubLimits,
     ) -> prometheus::Result<Arc<Self>> {
+        let node = node.into();
         Ok(Arc::new(Self {
-            presence,
+            courier: Courier::new(Arc::clone(&fleet), Arc::clone(&node)),
+            fleet,
             clock,
-            node: node.into(),
+            node,
             limits,
             metrics: SignalingMetrics::register(&metrics.registry)?,
             directory: Mutex::default(),
+            arrivals: Mutex::default(),
+            tickets: AtomicU64::new(0),
+            heard: Mutex::default(),
             endings: AtomicU64::new(0),
+            stale: Notify::new(),
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),
             draining: AtomicBool::new(false),
             tracker: TaskTracker::new(),
         }))
+    }
+
+    /// Makes this a node of the fleet, and starts to send what goes to other nodes. The returned handle stops that.
+    ///
+    /// # Errors
+    /// When the fleet does not answer.
+    pub async fn start(self: &Arc<Self>) -> Result<tokio::task::AbortHandle, LiveError> {
+        let events: std::sync::Weak<Self> = Arc::downgrade(self);
+        self.fleet.enter(&self.node, events).await?;
+        let hub = Arc::downgrade(self);
+        let courier = tokio::spawn(async move {
+            if let Some(hub) = hub.upgrade() {
+                hub.courier.run(|entry, sent| hub.dispatched(entry, sent)).await;
+            }
+        });
+        Ok(courier.abort_handle())
+    }
+
+    /// This node's name in the fleet.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
     }
 
     /// The time, for frames and limits.
@@ -171,192 +223,195 @@ impl Hub {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Makes the connection the peer's own. An older one of the same verified identity is closed, and its place in a session
-    /// taken over.
-    ///
-    /// # Errors
-    /// `Refusal` when the `peer_id` is somebody else's.
-    pub async fn connect(&self, peer_id: &str, identity: &Identity, dialect: Dialect) -> Result<Arc<Peer>, Refusal> {
-        if let Some(existing) = self.directory.lock().peers.get(peer_id)
-            && !may_replace(identity, &existing.identity)
-        {
-            return Err(Refusal::InUse);
-        }
-        let generation = match self.presence.connect(peer_id, &self.node).await {
-            Ok((connection, _)) => connection.generation,
+    /// How often somebody was put out of the session; taken before the right to join is checked and given to `join`.
+    pub async fn endings(&self, session_id: &str) -> Seen {
+        let here = self.endings.load(Ordering::Acquire);
+        let fleet = match self.fleet.endings(session_id).await {
+            Ok(count) => Some(count),
             Err(error) => {
-                self.presence_failed("connect", &error);
-                0
+                self.fleet_failed("endings", &error);
+                None
             }
         };
-        let peer = Arc::new(Peer::new(peer_id, identity.clone(), dialect, generation));
-        let refused = self.enter_directory(&peer).err();
-        match refused {
-            None => {
-                // Entered after the peers were listed, it would miss being sent away.
-                if self.is_draining() {
-                    self.send_away(&peer, 0);
-                }
-                Ok(peer)
-            }
-            Some(refusal) => {
-                self.forget(peer_id, generation, false).await;
-                Err(refusal)
-            }
-        }
+        Seen { here, fleet }
     }
 
-    fn enter_directory(&self, peer: &Arc<Peer>) -> Result<(), Refusal> {
-        let mut directory = self.directory.lock();
-        let replaced = match directory.peers.entry(Arc::clone(&peer.peer_id)) {
-            Entry::Vacant(entry) => {
-                entry.insert(Arc::clone(peer));
-                return Ok(());
-            }
-            Entry::Occupied(mut entry) => {
-                let existing = entry.get();
-                if !may_replace(&peer.identity, &existing.identity) {
-                    return Err(Refusal::InUse);
-                }
-                if peer.generation != 0 && peer.generation < existing.generation {
-                    return Err(Refusal::Outdated);
-                }
-                entry.insert(Arc::clone(peer))
-            }
-        };
-        if let Some(room) = replaced.room.lock().take() {
-            room.members.write().insert(Arc::clone(&peer.peer_id), Arc::clone(peer));
-            peer.inherited.store(true, Ordering::Relaxed);
-            *peer.room.lock() = Some(room);
-        }
-        drop(directory);
-        replaced.outbox.close(CloseReason::Replaced);
-        Ok(())
+    pub(super) fn count_ending(&self) {
+        self.endings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How often somebody was put out of a session; taken before the right to join is checked and given to `join`.
-    #[must_use]
-    pub fn endings(&self) -> u64 {
+    pub(super) fn endings_here(&self) -> u64 {
         self.endings.load(Ordering::Acquire)
     }
 
-    /// Puts the peer into the session's room, answers it with `answer` (made from the others there), and tells the others.
+    /// Puts the peer into the session's room, answers it, and tells the others.
     pub async fn join(
         &self,
         peer: &Arc<Peer>,
         session_id: &str,
         host: &SessionHost,
-        seen: u64,
-        answer: &(dyn Fn(&[Arc<Peer>]) -> String + Send + Sync),
+        seen: Seen,
+        answer: JoinAnswer,
     ) -> Joined {
-        let joined = self.enter_room(peer, session_id, host, seen, answer);
-        if matches!(joined, Joined::Done { .. }) {
-            if let Err(error) = self.presence.join(&peer.peer_id, session_id).await {
-                self.presence_failed("join", &error);
+        if self.endings_here() != seen.here {
+            return Joined::Again;
+        }
+        if !self.is_current(peer) {
+            return Joined::Gone;
+        }
+        let host_before = peer.room().and_then(|room| room.host_of(&peer.peer_id));
+        let (done, placed) = oneshot::channel();
+        *peer.entering.lock() = Some(Box::new(Entering {
+            session_id: session_id.to_owned(),
+            host: host.clone(),
+            answer,
+            endings: seen.here,
+            done,
+        }));
+        let joined = match seen.fleet {
+            Some(count) => {
+                let join = self.fleet.join(&peer.peer_id, peer.generation(), session_id, count);
+                join.await.inspect_err(|error| self.fleet_failed("join", error)).ok()
             }
-            // Put out of it meanwhile: presence may have heard of that before it heard of the join.
-            if !self.is_placed(&peer.peer_id)
-                && let Err(error) = self.presence.leave(&peer.peer_id).await
-            {
-                self.presence_failed("leave", &error);
+            None => None,
+        };
+        let left = match joined {
+            Some(FleetJoined::Done { left }) => left,
+            Some(FleetJoined::Again) => {
+                peer.entering.lock().take();
+                return Joined::Again;
+            }
+            Some(FleetJoined::Gone) => {
+                peer.entering.lock().take();
+                // The fleet has forgotten it; it is told again soon.
+                if self.is_current(peer) {
+                    self.stale.notify_one();
+                    return self.join_alone(peer, session_id, host, seen, answer);
+                }
+                return Joined::Gone;
+            }
+            None => {
+                peer.entering.lock().take();
+                return self.join_alone(peer, session_id, host, seen, answer);
+            }
+        };
+        match tokio::time::timeout(EVENT_WAIT, placed).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                self.leave(peer).await;
+                return Joined::Again;
+            }
+            Ok(Err(_)) | Err(_) => {
+                // The event is lost.
+                peer.entering.lock().take();
+                self.stale.notify_one();
+                return self.join_alone(peer, session_id, host, seen, answer);
             }
         }
-        joined
+        let left = left.map(|left| Left::of(left.session_id, host_before, &left.peer_id, &left.remaining));
+        Joined::Done { left }
     }
 
-    fn is_placed(&self, peer_id: &str) -> bool {
-        let directory = self.directory.lock();
-        directory.peers.get(peer_id).is_some_and(|peer| peer.room().is_some())
-    }
-
-    fn enter_room(
+    /// Joins with what this node knows, while the fleet does not answer.
+    fn join_alone(
         &self,
         peer: &Arc<Peer>,
         session_id: &str,
         host: &SessionHost,
-        seen: u64,
-        answer: &(dyn Fn(&[Arc<Peer>]) -> String + Send + Sync),
+        seen: Seen,
+        answer: JoinAnswer,
     ) -> Joined {
+        let here = peer.room().is_some_and(|room| *room.session_id == *session_id);
+        let left = if here { None } else { self.leave_alone(peer) };
         let mut directory = self.directory.lock();
-        if self.endings.load(Ordering::Acquire) != seen {
+        if self.endings_here() != seen.here {
             return Joined::Again;
         }
-        if !directory
+        let others = directory.rooms.get(session_id).map(|room| room.others(&peer.peer_id));
+        self.place(
+            &mut directory,
+            peer,
+            session_id,
+            host,
+            &others.unwrap_or_default(),
+            !here,
+            answer,
+        );
+        Joined::Done { left }
+    }
+
+    fn leave_alone(&self, peer: &Arc<Peer>) -> Option<Left> {
+        let room = peer.room()?;
+        let remaining = room.others(&peer.peer_id);
+        let host = room.host_of(&peer.peer_id);
+        self.left(&room.session_id, &peer.peer_id, peer.generation(), false);
+        Some(Left::of(room.session_id.to_string(), host, &peer.peer_id, &remaining))
+    }
+
+    pub(super) fn is_current(&self, peer: &Arc<Peer>) -> bool {
+        let directory = self.directory.lock();
+        directory
             .peers
             .get(&peer.peer_id)
             .is_some_and(|current| Arc::ptr_eq(current, peer))
-        {
-            return Joined::Gone;
-        }
-        let here = peer.room().is_some_and(|room| *room.session_id == *session_id);
-        let left = if here {
-            None
-        } else {
-            self.leave_room(&mut directory, peer)
-        };
-        let room = Arc::clone(
-            directory
-                .rooms
-                .entry(session_id.into())
-                .or_insert_with_key(|_| Arc::new(Room::new(session_id, host.clone()))),
-        );
-        *room.host.lock() = host.clone();
-        let mut others: Vec<Arc<Peer>> = {
-            let mut members = room.members.write();
-            members.insert(Arc::clone(&peer.peer_id), Arc::clone(peer));
-            members
-                .values()
-                .filter(|other| !Arc::ptr_eq(other, peer))
-                .cloned()
-                .collect()
-        };
-        *peer.room.lock() = Some(Arc::clone(&room));
-        let news = !here || peer.take_inherited();
-        others.sort_by(|a, b| a.peer_id.cmp(&b.peer_id));
-        self.send(peer, answer(&others).into(), Worth::Keep);
-        if news {
-            let mut frames = Frames::new(wire::peer(Dialect::Hyphen, "peer-joined", &peer.json));
-            for other in &others {
-                self.send(other, frames.of(other.dialect), Worth::Keep);
-            }
-        }
-        Joined::Done { left }
     }
 
     /// Takes the peer out of its session, and tells the others there.
     pub async fn leave(&self, peer: &Arc<Peer>) -> Option<Left> {
-        let left = self.leave_room(&mut self.directory.lock(), peer)?;
-        if let Err(error) = self.presence.leave(&peer.peer_id).await {
-            self.presence_failed("leave", &error);
+        self.courier.settled().await;
+        let room = peer.room();
+        let host = room.as_ref().and_then(|room| room.host_of(&peer.peer_id));
+        match self.fleet.leave(&peer.peer_id, peer.generation()).await {
+            Ok(Some(departure)) => {
+                self.left(&departure.session_id, &peer.peer_id, peer.generation(), false);
+                Some(Left::of(
+                    departure.session_id,
+                    host,
+                    &peer.peer_id,
+                    &departure.remaining,
+                ))
+            }
+            Ok(None) => self.leave_alone(peer),
+            Err(error) => {
+                self.fleet_failed("leave", &error);
+                self.leave_alone(peer)
+            }
         }
-        Some(left)
     }
 
-    /// Takes the connection out at once. What it left is returned; `forget` has to follow.
-    pub fn depart(&self, peer: &Arc<Peer>) -> Option<Left> {
+    /// Takes a connection that has ended out of the node. With `keep` its place is kept for a while.
+    pub async fn depart(&self, peer: &Arc<Peer>, keep: bool) -> Option<Left> {
+        self.courier.settled().await;
+        let (peer_id, generation) = (&*peer.peer_id, peer.generation());
+        if !self.is_current(peer) {
+            return None;
+        }
+        if keep {
+            let mail = peer.resumable;
+            match self.fleet.park(peer_id, generation, self.limits.hold, mail).await {
+                Ok(true) => return None,
+                Ok(false) => {}
+                Err(error) => self.fleet_failed("park", &error),
+            }
+        }
+        let host = peer.room().and_then(|room| room.host_of(peer_id));
+        let left = match self.fleet.disconnect(peer_id, generation).await {
+            Ok(departure) => departure.map(|departure| {
+                self.left(&departure.session_id, peer_id, generation, false);
+                Left::of(departure.session_id, host, peer_id, &departure.remaining)
+            }),
+            Err(error) => {
+                self.fleet_failed("disconnect", &error);
+                None
+            }
+        };
+        let left = left.or_else(|| self.leave_alone(peer));
         let mut directory = self.directory.lock();
-        let left = self.leave_room(&mut directory, peer);
-        if directory
-            .peers
-            .get(&peer.peer_id)
-            .is_some_and(|current| Arc::ptr_eq(current, peer))
-        {
-            directory.peers.remove(&peer.peer_id);
+        let current = directory.peers.get(peer_id);
+        if current.is_some_and(|current| Arc::ptr_eq(current, peer)) {
+            directory.peers.remove(peer_id);
         }
         left
-    }
-
-    /// Tells presence that a connection is gone.
-    pub async fn forget(&self, peer_id: &str, generation: u64, was_in_session: bool) {
-        match self.presence.disconnect(peer_id, generation).await {
-            Ok(true) if was_in_session => {
-                if let Err(error) = self.presence.leave(peer_id).await {
-                    self.presence_failed("leave", &error);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => self.presence_failed("disconnect", &error),
-        }
     }
 
     /// Queues a frame for one peer.
@@ -376,12 +431,24 @@ impl Hub {
         }
     }
 
-    /// Connections and sessions: of the fleet, or of this node when live state does not answer.
+    /// Whether a sender on this node may push into the outbox itself, or what it sent before may still be on its way.
+    pub(super) fn may_reach(&self, peer: &Peer) -> bool {
+        if peer.direct.load(Ordering::Acquire) {
+            return true;
+        }
+        let clear = peer.handover.lock().is_none() && self.courier.is_clear(&peer.peer_id);
+        if clear {
+            peer.direct.store(true, Ordering::Release);
+        }
+        clear
+    }
+
+    /// Connections and sessions: of the fleet, or of this node when the fleet does not answer.
     pub async fn counts(&self) -> (u64, u64) {
-        match self.presence.counts().await {
+        match self.fleet.counts().await {
             Ok(counts) => counts,
             Err(error) => {
-                self.presence_failed("counts", &error);
+                self.fleet_failed("counts", &error);
                 let directory = self.directory.lock();
                 (directory.peers.len() as u64, directory.rooms.len() as u64)
             }
@@ -418,149 +485,31 @@ impl Hub {
         }
     }
 
+    /// Leaves the fleet, when every connection is gone and what they sent is on its way.
+    pub async fn stop(&self) {
+        self.courier.settled().await;
+        if let Err(error) = self.fleet.exit(&self.node).await {
+            self.fleet_failed("exit", &error);
+        }
+    }
+
     /// Tells a peer that this node goes away, and closes its connection.
-    fn send_away(&self, peer: &Peer, reconnect_after_ms: u64) {
+    pub(super) fn send_away(&self, peer: &Peer, reconnect_after_ms: u64) {
         if let Ok(frame) = serde_json::to_string(&Push::ServerDraining { reconnect_after_ms }) {
             self.send(peer, Frames::new(frame).of(peer.dialect), Worth::Keep);
         }
         peer.outbox.close(CloseReason::Restart);
     }
 
-    fn leave_room(&self, directory: &mut Directory, peer: &Arc<Peer>) -> Option<Left> {
-        let room = peer.room.lock().take()?;
-        {
-            let mut members = room.members.write();
-            if members
-                .get(&peer.peer_id)
-                .is_some_and(|member| Arc::ptr_eq(member, peer))
-            {
-                members.remove(&peer.peer_id);
-            }
-            if members.is_empty()
-                && directory
-                    .rooms
-                    .get(&room.session_id)
-                    .is_some_and(|r| Arc::ptr_eq(r, &room))
-            {
-                directory.rooms.remove(&room.session_id);
-            }
-        }
-        let mut frames = Frames::new(wire::peer(Dialect::Hyphen, "peer-left", &peer.json));
-        for other in room.members.read().values() {
-            self.send(other, frames.of(other.dialect), Worth::Keep);
-        }
-        Some(Left {
-            session_id: Arc::clone(&room.session_id),
-            lost_host: room.lost_host(&peer.peer_id),
-        })
+    /// Tells the others of its session, wherever they are, that a peer is there.
+    pub(super) fn tell_joined_elsewhere(&self, session_id: &str, peer: &Peer) {
+        let frame = wire::peer(super::dialect::Dialect::Hyphen, "peer-joined", &peer.json);
+        self.courier
+            .push_to_session(session_id, frame, self.now().0, false, None);
     }
 
-    /// Tells presence, in the background, that peers are in no session any more.
-    fn forget_places(&self, peers: Vec<Arc<Peer>>) {
-        let presence = Arc::clone(&self.presence);
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        self.tracker.spawn_on(
-            async move {
-                for peer in peers.iter().filter(|peer| peer.room().is_none()) {
-                    if let Err(error) = presence.leave(&peer.peer_id).await {
-                        tracing::debug!(%error, "presence did not take a leave");
-                    }
-                }
-            },
-            &runtime,
-        );
-    }
-
-    fn presence_failed(&self, what: &'static str, error: &crate::ports::live::LiveError) {
+    pub(super) fn fleet_failed(&self, what: &'static str, error: &LiveError) {
         self.metrics.presence_failures.inc();
-        tracing::debug!(%error, what, "presence did not answer");
-    }
-}
-
-impl PeerNotifier for Hub {
-    fn notify_session(&self, session_id: &str, push: &Push) -> usize {
-        let Some(room) = self.directory.lock().rooms.get(session_id).cloned() else {
-            return 0;
-        };
-        if let Push::HostChanged { host_id, peer_id, .. } = push {
-            *room.host.lock() = SessionHost {
-                host_id: host_id.clone(),
-                player_id: peer_id.clone(),
-            };
-        }
-        let frame = match serde_json::to_string(push) {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::error!(%error, "a push cannot be written as JSON");
-                return 0;
-            }
-        };
-        let worth = if matches!(push, Push::NpcState { .. }) {
-            Worth::Fresh
-        } else {
-            Worth::Keep
-        };
-        let mut frames = Frames::new(frame);
-        let members = room.members.read();
-        members
-            .values()
-            .filter(|peer| self.send(peer, frames.of(peer.dialect), worth))
-            .count()
-    }
-
-    fn close_session(&self, session_id: &str) {
-        let mut directory = self.directory.lock();
-        self.endings.fetch_add(1, Ordering::AcqRel);
-        let Some(room) = directory.rooms.remove(session_id) else {
-            return;
-        };
-        let peers: Vec<_> = std::mem::take(&mut *room.members.write()).into_values().collect();
-        for peer in &peers {
-            peer.room.lock().take();
-        }
-        drop(directory);
-        self.forget_places(peers);
-    }
-
-    fn evict(&self, session_id: &str, player_id: &str) {
-        let mut directory = self.directory.lock();
-        self.endings.fetch_add(1, Ordering::AcqRel);
-        let Some(room) = directory.rooms.get(session_id).cloned() else {
-            return;
-        };
-        let evicted: Vec<Arc<Peer>> = {
-            let members = room.members.read();
-            members
-                .values()
-                .filter(|peer| player_of(&peer.peer_id) == player_id)
-                .cloned()
-                .collect()
-        };
-        for peer in &evicted {
-            self.leave_room(&mut directory, peer);
-            self.send(peer, wire::session_left(peer.dialect, session_id).into(), Worth::Keep);
-        }
-        drop(directory);
-        self.forget_places(evicted);
-    }
-
-    fn sessions(&self) -> Vec<String> {
-        self.directory
-            .lock()
-            .rooms
-            .keys()
-            .map(|session_id| session_id.to_string())
-            .collect()
-    }
-}
-
-/// A newer connection takes over when it proves the same identity; an operator always may.
-fn may_replace(newer: &Identity, older: &Identity) -> bool {
-    match (newer, older) {
-        (Identity::Operator, _) | (Identity::AnyPlayer, Identity::AnyPlayer) => true,
-        (Identity::Player { player_id: a, .. }, Identity::Player { player_id: b, .. }) => a == b,
-        _ => false,
+        tracing::debug!(%error, what, "the fleet did not answer");
     }
 }

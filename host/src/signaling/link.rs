@@ -195,14 +195,24 @@ impl Link {
         Ok(())
     }
 
+    /// Frames that were taken from the outbox and not written.
+    pub(super) fn take_unwritten(&mut self) -> VecDeque<Utf8Bytes> {
+        std::mem::take(&mut self.batch)
+    }
+
     /// Ends the connection with the reason's code, within a bounded time.
     pub(super) async fn close(mut self, reason: CloseReason) {
-        close(&mut self.socket, reason).await;
+        close(&mut self.socket, reason, |_| {}).await;
+    }
+
+    /// The same, and serves what the client sent before it heard of the end.
+    pub(super) async fn close_serving(mut self, reason: CloseReason, serve: impl FnMut(&str)) {
+        close(&mut self.socket, reason, serve).await;
     }
 }
 
 /// Sends the reason's close frame and waits for the client's, within a bounded time.
-pub(super) async fn close(socket: &mut WebSocket, reason: CloseReason) {
+pub(super) async fn close(socket: &mut WebSocket, reason: CloseReason, mut serve: impl FnMut(&str)) {
     let closing = async {
         if reason == CloseReason::ByClient {
             // The answer to the client's close frame is queued already.
@@ -219,6 +229,7 @@ pub(super) async fn close(socket: &mut WebSocket, reason: CloseReason) {
         loop {
             match socket.recv().await {
                 Some(Ok(Message::Close(_))) | None => return,
+                Some(Ok(Message::Text(text))) => serve(&text),
                 Some(Ok(_)) => {}
                 Some(Err(_)) => {
                     if matches!(

@@ -19,10 +19,13 @@ pub enum Outcome {
 /// Every family of signaling, resolved once: counting is one atomic addition.
 pub struct SignalingMetrics {
     pub connections: IntGauge,
+    /// What waits to leave this node.
+    pub courier: IntGauge,
     pub outbox_dropped: IntCounter,
-    /// Presence calls that live state did not answer.
+    /// Steps of the fleet that live state did not answer.
     pub presence_failures: IntCounter,
     messages: [[IntCounter; 3]; 7],
+    remote: IntCounterVec,
     closes: [IntCounter; CloseReason::ALL.len()],
 }
 
@@ -33,13 +36,17 @@ impl SignalingMetrics {
     /// When a name is taken.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let connections = IntGauge::new("p2p_signaling_connections", "Open signaling connections of this node")?;
+        let courier = IntGauge::new(
+            "p2p_signaling_courier_depth",
+            "Messages of this node that wait to go to other nodes",
+        )?;
         let outbox_dropped = IntCounter::new(
             "p2p_signaling_outbox_dropped_total",
             "Frames dropped from outboxes of slow readers",
         )?;
         let presence_failures = IntCounter::new(
             "p2p_signaling_presence_failures_total",
-            "Presence calls that live state did not answer",
+            "Steps of the fleet that live state did not answer",
         )?;
         let messages = IntCounterVec::new(
             Opts::new(
@@ -48,19 +55,30 @@ impl SignalingMetrics {
             ),
             &["type", "outcome"],
         )?;
+        let remote = IntCounterVec::new(
+            Opts::new(
+                "p2p_signaling_remote_total",
+                "Messages for peers on other nodes, or away, by what became of them",
+            ),
+            &["outcome"],
+        )?;
         let closes = IntCounterVec::new(
             Opts::new("p2p_signaling_closes_total", "Closed signaling connections by reason"),
             &["reason"],
         )?;
         registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(courier.clone()))?;
         registry.register(Box::new(outbox_dropped.clone()))?;
         registry.register(Box::new(presence_failures.clone()))?;
         registry.register(Box::new(messages.clone()))?;
         registry.register(Box::new(closes.clone()))?;
+        registry.register(Box::new(remote.clone()))?;
         Ok(Self {
             connections,
+            courier,
             outbox_dropped,
             presence_failures,
+            remote,
             messages: Kind::ALL.map(|kind| {
                 ["done", "refused", "limited"].map(|outcome| messages.with_label_values(&[kind.as_str(), outcome]))
             }),
@@ -71,6 +89,11 @@ impl SignalingMetrics {
     /// Counts a message.
     pub fn message(&self, kind: Kind, outcome: Outcome) {
         self.messages[kind as usize][outcome as usize].inc();
+    }
+
+    /// Counts a message that went to another node, or to a peer that is away.
+    pub fn remote(&self, outcome: &'static str) {
+        self.remote.with_label_values(&[outcome]).inc();
     }
 
     /// Counts a closed connection.

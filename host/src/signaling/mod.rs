@@ -35,14 +35,19 @@
 //! | 4001 | nothing was heard for a ping period after a ping |
 //! | 4500 | a newer connection of the same peer took over |
 
+mod arrivals;
 mod close;
 mod connection;
+mod courier;
 mod credential;
 mod dialect;
+mod events;
 pub mod hub;
+pub mod keeper;
 mod link;
 mod metrics;
 mod outbox;
+mod resume;
 mod room;
 pub mod socket;
 pub mod stats;

@@ -53,6 +53,8 @@ struct Queue {
     entries: VecDeque<Entry>,
     bytes: usize,
     close: Option<CloseReason>,
+    /// While the node restarts: what is still written before the connection closes. The rest is kept for the next one.
+    last: usize,
     waker: Option<Waker>,
 }
 
@@ -75,7 +77,7 @@ impl Outbox {
     /// Queues a frame; never waits.
     pub fn push(&self, frame: Utf8Bytes, worth: Worth, limits: &OutboxLimits) -> Queued {
         let mut queue = self.queue.lock();
-        if queue.close.is_some() {
+        if queue.close.is_some_and(|reason| !reason.keeps()) {
             return Queued::Closing;
         }
         let mut dropped = 0;
@@ -112,6 +114,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         if queue.close.is_none() {
             queue.close = Some(reason);
+            queue.last = queue.entries.len();
             if reason.discards() {
                 queue.entries = VecDeque::new();
                 queue.bytes = 0;
@@ -124,6 +127,34 @@ impl Outbox {
         }
     }
 
+    /// Closes, and takes out what waits and is worth keeping, for the connection that comes after this one.
+    pub fn close_and_take(&self, reason: CloseReason) -> Vec<String> {
+        let mut queue = self.queue.lock();
+        let entries = std::mem::take(&mut queue.entries);
+        queue.bytes = 0;
+        queue.last = 0;
+        queue.close = Some(reason);
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        let kept = entries.into_iter().filter(|entry| entry.worth == Worth::Keep);
+        kept.map(|entry| entry.frame.as_str().to_owned()).collect()
+    }
+
+    /// Puts frames back that were taken and not written.
+    pub fn put_back(&self, batch: VecDeque<Utf8Bytes>) {
+        let mut queue = self.queue.lock();
+        for frame in batch.into_iter().rev() {
+            queue.bytes += frame.len();
+            queue.entries.push_front(Entry {
+                frame,
+                worth: Worth::Keep,
+            });
+        }
+    }
+
     /// Whether a frame waits.
     pub fn has_frames(&self) -> bool {
         !self.queue.lock().entries.is_empty()
@@ -132,7 +163,11 @@ impl Outbox {
     /// Moves frames into `batch`; wakes the task when there is something.
     pub fn poll_take(&self, cx: &mut Context<'_>, batch: &mut VecDeque<Utf8Bytes>) -> Poll<Taken> {
         let mut queue = self.queue.lock();
-        if queue.entries.is_empty() {
+        let ready = match queue.close {
+            Some(reason) if reason.keeps() => queue.last.min(queue.entries.len()),
+            _ => queue.entries.len(),
+        };
+        if ready == 0 {
             if let Some(reason) = queue.close {
                 return Poll::Ready(Taken::Close(reason));
             }
@@ -142,7 +177,8 @@ impl Outbox {
             }
             return Poll::Pending;
         }
-        let count = queue.entries.len().min(BATCH);
+        let count = ready.min(BATCH);
+        queue.last = queue.last.saturating_sub(count);
         for Entry { frame, .. } in queue.entries.drain(..count) {
             batch.push_back(frame);
         }
@@ -212,7 +248,15 @@ mod tests {
             (Poll::Ready(Taken::Frames), vec!["a".to_owned(), "b".to_owned()])
         );
         assert_eq!(take(&outbox).0, Poll::Ready(Taken::Close(CloseReason::Restart)));
-        assert_eq!(outbox.push("c".into(), Worth::Keep, &LIMITS), Queued::Closing);
+        assert_eq!(
+            outbox.push("c".into(), Worth::Keep, &LIMITS),
+            Queued::Done { dropped: 0 },
+            "kept for the next connection"
+        );
+        assert_eq!(take(&outbox).0, Poll::Ready(Taken::Close(CloseReason::Restart)));
+        outbox.put_back(["b".into()].into());
+        assert_eq!(outbox.close_and_take(CloseReason::Replaced), ["b", "c"]);
+        assert_eq!(outbox.push("d".into(), Worth::Keep, &LIMITS), Queued::Closing);
     }
 
     #[test]

@@ -1,19 +1,22 @@
-//! A connected peer, and the room of a session: the peers of it that are connected to this node.
+//! A connected peer, and the room of a session: its peers on this node, and the names of those elsewhere.
 //!
 //! Locks are short, never held over a wait, and always taken in this order: the hub's directory, a peer's place, a
 //! room's members. Only the hub changes who is in a room, under its directory lock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::extract::ws::Utf8Bytes;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
 
 use super::dialect::Dialect;
 use super::outbox::Outbox;
 use super::wire;
 use crate::domain::identity::{Identity, player_of};
+use crate::ports::fleet::Parcel;
+pub use crate::ports::fleet::SessionHost;
 
 /// One connection that has said who it is.
 pub struct Peer {
@@ -22,26 +25,84 @@ pub struct Peer {
     pub json: Box<str>,
     pub identity: Identity,
     pub dialect: Dialect,
-    /// Orders connections of the same peer; 0 when live state did not answer.
-    pub generation: u64,
     pub outbox: Outbox,
-    /// It took the place of an older connection and has not joined by itself yet.
+    /// Resumes this connection when it breaks. For its own client alone.
+    pub resume_token: Box<str>,
+    /// The place is kept when the connection breaks.
+    pub resumable: bool,
+    /// Orders connections of the same peer.
+    generation: AtomicU64,
+    /// Senders on this node may reach the outbox themselves: nothing for it is on its way through the fleet.
+    pub(super) direct: AtomicBool,
+    /// It has the place of an older connection and has not joined by itself yet.
     pub(super) inherited: AtomicBool,
     pub(super) room: Mutex<Option<Arc<Room>>>,
+    /// What it is joining.
+    pub(super) entering: Mutex<Option<Box<Entering>>>,
+    /// While the place of an older connection is handed over.
+    pub(super) handover: Mutex<Option<Box<Handover>>>,
+}
+
+/// A join that waits for its event.
+pub(super) struct Entering {
+    pub(super) session_id: String,
+    pub(super) host: SessionHost,
+    pub(super) answer: JoinAnswer,
+    pub(super) endings: u64,
+    /// Whether the peer was placed.
+    pub(super) done: oneshot::Sender<bool>,
+}
+
+/// How a join is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinAnswer {
+    /// `session-joined`.
+    Joined,
+    /// `session_created`, to the game DLL.
+    Created,
+    /// `session-joined` that says so.
+    Resumed,
+    /// Not at all: the place of an older connection is taken over.
+    Silent,
+}
+
+/// What comes for a resumed peer before it may have it.
+#[derive(Default)]
+pub(super) struct Handover {
+    /// Came for the new connection.
+    pub(super) held: Vec<Parcel>,
+    /// What the older connection had not sent, once it is there.
+    pub(super) leftovers: Option<Vec<Parcel>>,
+    pub(super) arrived: Option<oneshot::Sender<()>>,
 }
 
 impl Peer {
-    pub(super) fn new(peer_id: &str, identity: Identity, dialect: Dialect, generation: u64) -> Self {
+    pub(super) fn new(peer_id: &str, identity: Identity, dialect: Dialect, token: String, resumable: bool) -> Self {
         Self {
             peer_id: peer_id.into(),
             json: wire::json_string(peer_id).into(),
             identity,
             dialect,
-            generation,
             outbox: Outbox::default(),
+            resume_token: token.into(),
+            resumable,
+            generation: AtomicU64::new(0),
+            direct: AtomicBool::new(false),
             inherited: AtomicBool::new(false),
             room: Mutex::new(None),
+            entering: Mutex::new(None),
+            handover: Mutex::new(None),
         }
+    }
+
+    /// Orders connections of the same peer: the higher one is the newer.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
     }
 
     /// The room the peer is in.
@@ -55,19 +116,22 @@ impl Peer {
     }
 }
 
-/// The host of a session, as far as signaling cares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionHost {
-    pub host_id: String,
-    /// Whose machine it is.
-    pub player_id: String,
+/// Who is in a session.
+#[derive(Default)]
+pub(super) struct Members {
+    /// Connected to this node.
+    pub(super) here: HashMap<Arc<str>, Arc<Peer>>,
+    /// Connected to another node, or away.
+    pub(super) elsewhere: BTreeSet<Arc<str>>,
 }
 
-/// The peers of one session on this node.
+/// A session with a peer on this node.
 pub struct Room {
     pub session_id: Arc<str>,
-    pub(super) members: RwLock<HashMap<Arc<str>, Arc<Peer>>>,
+    pub(super) members: RwLock<Members>,
     pub(super) host: Mutex<SessionHost>,
+    /// Everybody here has been told that the session is over.
+    pub(super) told_end: AtomicBool,
 }
 
 impl Room {
@@ -76,23 +140,39 @@ impl Room {
             session_id: session_id.into(),
             members: RwLock::default(),
             host: Mutex::new(host),
+            told_end: AtomicBool::new(false),
         }
     }
 
-    /// The member with this `peer_id`.
+    /// The member with this `peer_id`, if it is connected to this node.
     #[must_use]
     pub fn member(&self, peer_id: &str) -> Option<Arc<Peer>> {
-        self.members.read().get(peer_id).cloned()
+        self.members.read().here.get(peer_id).cloned()
     }
 
-    /// The host, when this player's last socket is gone from the room while others are still there.
-    pub(super) fn lost_host(&self, gone: &str) -> Option<SessionHost> {
-        let player = player_of(gone);
+    /// Whether this `peer_id` is a member that is connected to another node, or away.
+    #[must_use]
+    pub fn has_elsewhere(&self, peer_id: &str) -> bool {
+        self.members.read().elsewhere.contains(peer_id)
+    }
+
+    /// Everybody in the session but this one, sorted.
+    pub(super) fn others(&self, peer_id: &str) -> Vec<String> {
         let members = self.members.read();
+        let names: BTreeSet<&str> = members
+            .here
+            .keys()
+            .chain(&members.elsewhere)
+            .map(|name| &**name)
+            .filter(|name| *name != peer_id)
+            .collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The host, when it is this peer's player.
+    pub(super) fn host_of(&self, peer_id: &str) -> Option<SessionHost> {
         let host = self.host.lock();
-        let lost =
-            host.player_id == player && !members.is_empty() && members.keys().all(|member| player_of(member) != player);
-        lost.then(|| host.clone())
+        (host.player_id == player_of(peer_id)).then(|| host.clone())
     }
 }
 

@@ -16,19 +16,22 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::arrivals::{Arriving, Refusal};
 use super::close::CloseReason;
 use super::connection::{self, Errand, Meter, Passage};
 use super::credential;
 use super::dialect::Dialect;
-use super::hub::{Admission, Refusal};
+use super::hub::Admission;
 use super::link;
 use super::metrics::Outcome;
+use super::outbox::Worth;
 use super::room::Peer;
 use super::wire::{self, Incoming, Kind};
 use crate::domain::identity::{Identity, MAX_ID, MAX_PEER_ID};
 use crate::http::client::Client;
 use crate::http::error::Problem;
 use crate::http::state::HttpState;
+use crate::ports::fleet::Arrived;
 
 /// Read at once from a socket: most signaling messages fit. Larger buffers are zeroed again and again, and kept by idle
 /// connections.
@@ -48,6 +51,10 @@ pub struct OpenQuery {
     session_id: Option<String>,
     /// An access token, where headers cannot be set.
     token: Option<String>,
+    /// Keep the place in the session for 30 s when the connection breaks.
+    resumable: Option<bool>,
+    /// The `resume_token` of the connection to go on from; this one is resumable too.
+    resume_token: Option<String>,
 }
 
 /// What an upgrade brings along.
@@ -124,7 +131,7 @@ async fn greet(state: Arc<HttpState>, mut socket: WebSocket, opening: Opening, a
     let mut meter = Meter::new(opening.ip);
     let welcome = Box::pin(welcome(&state, &mut socket, opening, &mut meter)).await;
     match welcome {
-        Ok((peer, first)) => connection::serve(state, socket, peer, meter, first).await,
+        Ok((peer, place, first)) => connection::serve(state, socket, (peer, place), meter, first).await,
         Err(refused) => {
             if let Some(message) = refused.message {
                 let frame = wire::error(&message, "");
@@ -132,7 +139,7 @@ async fn greet(state: Arc<HttpState>, mut socket: WebSocket, opening: Opening, a
                 let _ = tokio::time::timeout(state.hub.limits.identify_within, sending).await;
             }
             state.hub.metrics.closed(refused.reason);
-            link::close(&mut socket, refused.reason).await;
+            link::close(&mut socket, refused.reason, |_| {}).await;
         }
     }
     drop(admission);
@@ -164,8 +171,10 @@ async fn welcome(
     socket: &mut WebSocket,
     opening: Opening,
     meter: &mut Meter,
-) -> Result<(Arc<Peer>, Option<Errand>), Refused> {
+) -> Result<(Arc<Peer>, Arrived, Option<Errand>), Refused> {
     let identity = opening.identity?;
+    let resumable = opening.query.resumable.unwrap_or(false);
+    let resume_token = opening.query.resume_token.filter(|token| !token.is_empty());
     let (peer_id, identity, dialect, first) = if opening.bare {
         let limit = state.hub.limits.identify_within;
         let waiting = tokio::time::timeout(limit, first_message(state, socket, identity, meter));
@@ -198,10 +207,22 @@ async fn welcome(
     if !identity.may_connect_as(&peer_id) {
         return Err("The token belongs to another player".to_owned().into());
     }
-    match state.hub.connect(&peer_id, &identity, dialect).await {
-        Ok(peer) => Ok((peer, first)),
+    let arriving = Arriving {
+        peer_id: &peer_id,
+        identity: &identity,
+        dialect,
+        resumable: dialect == Dialect::Hyphen && (resumable || resume_token.is_some()),
+        resume_token: resume_token.as_deref(),
+    };
+    match state.hub.connect(arriving).await {
+        Ok((peer, place)) => {
+            if resume_token.is_some() && !place.resumed {
+                let frame = wire::error("The place is gone: join again", ",\"code\":\"resume_expired\"");
+                state.hub.send(&peer, frame.into(), Worth::Keep);
+            }
+            Ok((peer, place, first))
+        }
         Err(Refusal::InUse) => Err("This peer_id is connected with another identity".to_owned().into()),
-        Err(Refusal::Outdated) => Err(CloseReason::Replaced.into()),
     }
 }
 

@@ -9,7 +9,11 @@ use serde_json::value::RawValue;
 
 use super::dialect::Dialect;
 use crate::domain::clock::Timestamp;
+use crate::domain::identity::MAX_PEER_ID;
+use crate::ports::fleet::Outcome;
 
+/// Longest `id` of a message, in bytes of its JSON.
+pub const MAX_MESSAGE_ID: usize = 128;
 /// Longest message of a client, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -94,6 +98,8 @@ pub struct Incoming<'a> {
     pub zone: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub token: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "even_null")]
     sdp: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "even_null")]
@@ -130,6 +136,22 @@ impl<'a> Incoming<'a> {
     #[must_use]
     pub fn kind_text(&self) -> String {
         self.kind.chars().take(64).collect()
+    }
+
+    /// The `id` under which the sender wants to hear what became of the message, as JSON.
+    ///
+    /// # Errors
+    /// A sentence for the client when it is neither a string nor a number, or too long.
+    pub fn id(&self) -> Result<Option<&'a str>, String> {
+        let Some(id) = self.id.map(RawValue::get) else {
+            return Ok(None);
+        };
+        match id.as_bytes().first() {
+            Some(b'"' | b'-' | b'0'..=b'9') if id.len() <= MAX_MESSAGE_ID => Ok(Some(id)),
+            _ => Err(format!(
+                "id must be a string or a number of at most {MAX_MESSAGE_ID} bytes"
+            )),
+        }
     }
 
     /// The member to pass on, unread: `sdp` of an offer or answer, `candidate` of a candidate.
@@ -210,7 +232,13 @@ pub fn peer(dialect: Dialect, kind: &str, peer: &str) -> String {
 
 /// `session-joined` with the others in the session; `peers` are JSON strings with their quotes.
 #[must_use]
-pub fn session_joined<'a>(dialect: Dialect, session_id: &str, peers: impl Iterator<Item = &'a str>) -> String {
+pub fn session_joined<'a>(
+    dialect: Dialect,
+    session_id: &str,
+    peers: impl Iterator<Item = &'a str>,
+    resume_token: &str,
+    resumed: bool,
+) -> String {
     let mut frame = format!(
         "{{\"type\":\"{}\",\"session_id\":{},\"peers\":[",
         dialect.spell("session-joined"),
@@ -222,8 +250,35 @@ pub fn session_joined<'a>(dialect: Dialect, session_id: &str, peers: impl Iterat
         }
         frame.push_str(peer);
     }
-    frame.push_str("]}");
+    frame.push_str("],\"resume_token\":\"");
+    frame.push_str(resume_token);
+    frame.push_str(if resumed { "\",\"resumed\":true}" } else { "\"}" });
     frame
+}
+
+/// `outcome` of a message with an `id` (JSON as the client wrote it), with a sentence when it was not taken.
+#[must_use]
+pub fn outcome(id: &str, outcome: Outcome, why: Option<&str>) -> String {
+    let outcome = outcome.as_str();
+    match why {
+        Some(why) => {
+            let why = json_string(why);
+            format!("{{\"type\":\"outcome\",\"id\":{id},\"outcome\":\"{outcome}\",\"message\":{why}}}")
+        }
+        None => format!("{{\"type\":\"outcome\",\"id\":{id},\"outcome\":\"{outcome}\"}}"),
+    }
+}
+
+/// The sentence for a receiver that is not there.
+#[must_use]
+pub fn not_in_session(peer_id: &str) -> String {
+    format!("Peer {} is not in your session", shorten(peer_id))
+}
+
+/// A name in a sentence, not longer than names may be.
+#[must_use]
+pub fn shorten(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(MAX_PEER_ID).collect()
 }
 
 /// `session-left`.
@@ -243,7 +298,6 @@ pub fn session_created(session_id: &str, host_id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::identity::MAX_PEER_ID;
 
     #[test]
     fn an_offer_passes_its_sdp_unread() {

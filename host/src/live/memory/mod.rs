@@ -1,8 +1,8 @@
-//! Live state in the memory of one node: the board of hosts, token buckets, presence. Gone with the process.
+//! Live state in the memory of one node: the board of hosts, token buckets, the fleet. Gone with the process.
 
 mod board;
 mod buckets;
-mod presence;
+mod fleet;
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub fn open() -> Live {
     Live {
         hosts: Arc::new(board::Board::default()),
         buckets: Arc::new(Buckets::new(MOST)),
-        presence: Arc::new(presence::Peers::default()),
+        fleet: Arc::new(fleet::MemoryFleet::default()),
         health: Arc::new(Memory),
     }
 }

@@ -6,9 +6,9 @@
 
 pub(crate) mod board;
 pub(crate) mod buckets;
+pub(crate) mod fleet;
 pub(crate) mod health;
 pub(crate) mod hosts;
-pub(crate) mod presence;
 pub(crate) mod refresh;
 pub(crate) mod sessions;
 pub(crate) mod sessions_race;
@@ -72,9 +72,12 @@ macro_rules! live_contract {
             buckets: [
                 draws_and_refills, draws_on_all_or_none, the_same_key_twice, sweeps_full_ones, draws_race,
             ]
-            presence: [
-                connects_and_replaces, only_the_newest_disconnects, joins_one_session_at_a_time, leaves, counts,
-                joins_race,
+            fleet: [
+                the_newest_connection_counts, another_identity_is_refused, joins_one_session_at_a_time,
+                messages_reach_whoever_is_in_the_session, sessions_close_and_players_are_put_out,
+                a_place_is_kept_with_what_is_sent_meanwhile, leftovers_follow_a_peer_that_was_faster,
+                a_mailbox_is_bounded, who_does_not_come_back_is_reaped, nodes_live_while_they_say_so,
+                a_node_announces_what_it_has, joins_race,
             ]
         }
     };
@@ -157,6 +160,21 @@ pub(crate) async fn a_zone(store: &Storage, zone_id: &str) {
     store.zones.define(&definition(zone_id), NOW).await.unwrap();
 }
 
+/// Asks again and again, within a bounded time, until there is an answer.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), asking)
+        .await
+        .expect("an answer")
+}
+
 /// Opens a session that must open.
 pub(crate) async fn a_session(store: &Storage, name: &str, host: &str, zone: &str, players: &[&str]) -> Session {
     opened(
@@ -188,15 +206,19 @@ pub(crate) fn done(answer: Changed) -> Session {
 mod coverage {
     const PORTS: [(&str, &str, &str); 2] = [
         ("store", "Storage", include_str!("../storage.rs")),
-        ("live", "Live", include_str!("../live.rs")),
+        (
+            "live",
+            "Live",
+            concat!(include_str!("../live.rs"), include_str!("../fleet.rs")),
+        ),
     ];
 
     const CHECKS: [&str; 9] = [
         include_str!("board.rs"),
         include_str!("buckets.rs"),
+        include_str!("fleet.rs"),
         include_str!("health.rs"),
         include_str!("hosts.rs"),
-        include_str!("presence.rs"),
         include_str!("refresh.rs"),
         include_str!("sessions.rs"),
         include_str!("sessions_race.rs"),

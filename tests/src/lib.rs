@@ -10,12 +10,14 @@
 
 pub mod browser;
 pub mod client;
+pub mod redis;
 pub mod server;
 pub mod shapes;
 pub mod wait;
 pub mod ws;
 
 pub use client::{Answer, Client};
+pub use redis::Redis;
 pub use server::{Options, Server};
 pub use wait::eventually;
 pub use ws::Ws;

@@ -211,11 +211,11 @@ fn absent_backends_are_refused_by_name_with_everything_else() {
     let (config, report) = check(&[
         ("ENVIRONMENT", "production"),
         ("DATABASE_URL", "postgresql+asyncpg://u:pw@h:5432/d"),
-        ("REDIS_URL", "redis://:pw@h:6379/0"),
+        ("REDIS_URL", "redis://:pw@h:6379/main"),
     ]);
     assert!(config.is_none());
     assert!(refused(&report, "DATABASE_URL", "embedded database only"));
-    assert!(refused(&report, "REDIS_URL", "embedded database only"));
+    assert!(refused(&report, "REDIS_URL", "number of a database"));
     assert_eq!(report.problems.len(), 4, "{:?}", report.problems);
     assert!(!format!("{report:?}").contains("pw"));
 }

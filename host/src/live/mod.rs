@@ -1,3 +1,4 @@
 //! Shared live state, behind `ports::live`.
 
 pub mod memory;
+pub mod redis;

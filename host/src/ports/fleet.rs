@@ -290,13 +290,19 @@ pub trait Fleet: Send + Sync {
     /// Takes the node out. Its peers stay until they are reaped.
     async fn exit(&self, node: &str) -> Result<()>;
 
-    /// Says that the node lives. False when the fleet does not know it (any more): announce its peers.
-    async fn renew(&self, node: &str) -> Result<bool>;
+    /// Says that the node lives. Returns the last generation so far; none when the fleet does not know the node (any more):
+    /// announce its peers.
+    async fn renew(&self, node: &str) -> Result<Option<u64>>;
 
-    /// Tells all connections of the node, after the fleet may have forgotten some. Peers that it has from this node and that
-    /// are not named leave. Returns the names of those for which there is a newer connection elsewhere, and what waits for
-    /// the others.
-    async fn announce(&self, node: &str, peers: &[Announced]) -> Result<(Vec<String>, Vec<(String, Parcel)>)>;
+    /// Tells all connections of the node, again and again: places that nobody renews end. Peers that the fleet has from this
+    /// node up to the generation `asof`, and that are not named, leave. Returns the names of those for which there is a
+    /// newer connection elsewhere, and what waits for the others.
+    async fn announce(
+        &self,
+        node: &str,
+        asof: u64,
+        peers: &[Announced],
+    ) -> Result<(Vec<String>, Vec<(String, Parcel)>)>;
 
     /// Makes a connection the peer's newest, with the place the peer has.
     async fn connect(&self, arrival: &Arrival) -> Result<Connected>;

@@ -16,6 +16,8 @@ use crate::ports::fleet::{Announced, Departure, Outcome};
 
 /// Between two signs of life; a node is taken for dead after `NODE_SILENCE`.
 const EVERY: Duration = Duration::from_secs(1);
+/// Between two announcements of all peers, which renew their places.
+const ANNOUNCE: Duration = Duration::from_secs(30);
 /// Peers taken out between two signs of life.
 const REAP: usize = 1000;
 /// How long after an announcement the rooms are compared with the fleet, again and again: other nodes announce too.
@@ -41,14 +43,17 @@ pub async fn keep(state: Arc<HttpState>) {
                 continue;
             }
         };
-        if stale || !known {
-            if !hub.announce().await {
+        let missed = stale || known.is_none();
+        if missed || announced.is_none_or(|at| at.elapsed() > ANNOUNCE) {
+            if !hub.announce(known.unwrap_or(0), missed).await {
                 hub.stale.notify_one();
                 tokio::time::sleep(EVERY / 4).await;
                 continue;
             }
             announced = Some(Instant::now());
-            compared = 0;
+            if missed {
+                compared = 0;
+            }
         }
         while let Some(&after) = COMPARE_AFTER.get(compared)
             && announced.is_some_and(|at| at.elapsed() >= after)
@@ -89,9 +94,11 @@ async fn reap(state: &HttpState) {
 }
 
 impl Hub {
-    /// Tells the fleet every connection of this node; false when it did not answer.
-    async fn announce(&self) -> bool {
-        self.courier.unsettle();
+    /// Tells the fleet every connection of this node; false when it did not answer. `missed`: events may have been missed.
+    async fn announce(&self, asof: u64, missed: bool) -> bool {
+        if missed {
+            self.courier.unsettle();
+        }
         let peers: Vec<Announced> = {
             let directory = self.directory.lock();
             directory
@@ -106,7 +113,7 @@ impl Hub {
                 })
                 .collect()
         };
-        match self.fleet.announce(&self.node, &peers).await {
+        match self.fleet.announce(&self.node, asof, &peers).await {
             Ok((superseded, waiting)) => {
                 for peer_id in superseded {
                     if let Some(told) = peers.iter().find(|told| told.peer_id == peer_id) {

@@ -2,6 +2,7 @@
 //! key has an end, an empty server fills again by itself, and while it is away each node goes on alone.
 
 mod connection;
+mod fleet;
 mod keys;
 mod link;
 mod server;

@@ -402,12 +402,12 @@ pub(crate) async fn who_does_not_come_back_is_reaped(live: &Live) {
 }
 
 pub(crate) async fn nodes_live_while_they_say_so(live: &Live) {
-    assert!(!live.fleet.renew("one").await.unwrap());
+    assert_eq!(live.fleet.renew("one").await.unwrap(), None);
     let one = node(live, "one").await;
-    assert!(live.fleet.renew("one").await.unwrap());
+    assert!(live.fleet.renew("one").await.unwrap().is_some());
     let ann = connect(live, &one, "ann", "one").await;
     live.fleet.exit("one").await.unwrap();
-    assert!(!live.fleet.renew("one").await.unwrap());
+    assert_eq!(live.fleet.renew("one").await.unwrap(), None);
     assert_eq!(live.fleet.find("ann").await.unwrap().unwrap().generation, ann);
 }
 
@@ -432,10 +432,14 @@ pub(crate) async fn a_node_announces_what_it_has(live: &Live) {
         announced("moved", moved, None),
         announced("back", moved + 50, Some("s")),
     ];
-    let (superseded, waiting) = live.fleet.announce("one", &peers).await.unwrap();
+    let asof = live.fleet.renew("one").await.unwrap().unwrap();
+    let young = connect(live, &one, "young", "one").await;
+    let (superseded, waiting) = live.fleet.announce("one", asof, &peers).await.unwrap();
     assert_eq!((superseded, waiting), (vec!["moved".to_owned()], vec![]));
     assert_eq!(two.next().await, left("gone", gone, "s", false));
     assert_eq!(live.fleet.find("gone").await.unwrap(), None);
+    let found = live.fleet.find("young").await.unwrap().unwrap();
+    assert_eq!(found.generation, young, "it came while the others were counted");
     let mut members = live.fleet.members("s").await.unwrap();
     members.sort();
     assert_eq!(members, ["back", "watcher"]);

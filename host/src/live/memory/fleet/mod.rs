@@ -42,14 +42,17 @@ impl Fleet for MemoryFleet {
         Ok(())
     }
 
-    async fn renew(&self, node: &str) -> Result<bool> {
-        let mut tables = self.0.lock();
-        let known = tables.nodes.get_mut(node);
-        Ok(known.map(|node| node.seen = Instant::now()).is_some())
+    async fn renew(&self, node: &str) -> Result<Option<u64>> {
+        Ok(self.0.lock().renew(node))
     }
 
-    async fn announce(&self, node: &str, peers: &[Announced]) -> Result<(Vec<String>, Vec<(String, Parcel)>)> {
-        Ok(self.0.lock().announce(node, peers))
+    async fn announce(
+        &self,
+        node: &str,
+        asof: u64,
+        peers: &[Announced],
+    ) -> Result<(Vec<String>, Vec<(String, Parcel)>)> {
+        Ok(self.0.lock().announce(node, asof, peers))
     }
 
     async fn connect(&self, arrival: &Arrival) -> Result<Connected> {

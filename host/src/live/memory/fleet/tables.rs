@@ -427,12 +427,24 @@ impl Tables {
         gone.iter().filter_map(|name| self.forget(name)).collect()
     }
 
-    pub(super) fn announce(&mut self, node: &str, peers: &[Announced]) -> (Vec<String>, Vec<(String, Parcel)>) {
+    pub(super) fn renew(&mut self, node: &str) -> Option<u64> {
+        self.nodes.get_mut(node)?.seen = Instant::now();
+        Some(self.generation)
+    }
+
+    pub(super) fn announce(
+        &mut self,
+        node: &str,
+        asof: u64,
+        peers: &[Announced],
+    ) -> (Vec<String>, Vec<(String, Parcel)>) {
         let named: BTreeSet<&str> = peers.iter().map(|peer| &*peer.peer_id).collect();
         let gone: Vec<_> = self
             .peers
             .iter()
-            .filter(|(name, peer)| peer.node.as_deref() == Some(node) && !named.contains(&***name))
+            .filter(|(name, peer)| {
+                peer.node.as_deref() == Some(node) && peer.generation <= asof && !named.contains(&***name)
+            })
             .map(|(name, _)| Arc::clone(name))
             .collect();
         for name in gone {

@@ -1,7 +1,8 @@
-//! Live state in the memory of one node: the board of hosts, token buckets, presence. Gone with the process.
+//! Live state in the memory of one node: the board of hosts, token buckets, leases, presence. Gone with the process.
 
-mod board;
+pub(super) mod board;
 mod buckets;
+mod leases;
 mod presence;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub fn open() -> Live {
     Live {
         hosts: Arc::new(board::Board::default()),
         buckets: Arc::new(Buckets::new(MOST)),
+        leases: Arc::new(leases::Held::default()),
         presence: Arc::new(presence::Peers::default()),
         health: Arc::new(Memory),
     }

@@ -8,6 +8,7 @@ pub(crate) mod board;
 pub(crate) mod buckets;
 pub(crate) mod health;
 pub(crate) mod hosts;
+pub(crate) mod leases;
 pub(crate) mod presence;
 pub(crate) mod refresh;
 pub(crate) mod sessions;
@@ -67,10 +68,15 @@ macro_rules! live_contract {
             board: [
                 puts_and_gets, an_older_copy_does_not_win, a_deleted_host_comes_back_anew, beats, orders_by_score,
                 available_follows_every_change, status_changes, removes, hands_out_heartbeats_once,
-                takes_heartbeats_back, heartbeats_outlive_a_put, beats_race,
+                takes_heartbeats_back, heartbeats_outlive_a_put, beats_race, fills_from_storage,
+                misses_nothing_twice,
             ]
             buckets: [
                 draws_and_refills, draws_on_all_or_none, the_same_key_twice, sweeps_full_ones, draws_race,
+            ]
+            leases: [
+                one_holder_at_a_time, a_release_makes_room_at_once, leases_end_by_themselves, renewals_keep_a_lease,
+                holders_race,
             ]
             presence: [
                 connects_and_replaces, only_the_newest_disconnects, joins_one_session_at_a_time, leaves, counts,
@@ -191,11 +197,12 @@ mod coverage {
         ("live", "Live", include_str!("../live.rs")),
     ];
 
-    const CHECKS: [&str; 9] = [
+    const CHECKS: [&str; 10] = [
         include_str!("board.rs"),
         include_str!("buckets.rs"),
         include_str!("health.rs"),
         include_str!("hosts.rs"),
+        include_str!("leases.rs"),
         include_str!("presence.rs"),
         include_str!("refresh.rs"),
         include_str!("sessions.rs"),

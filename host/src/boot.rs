@@ -100,7 +100,8 @@ impl Service {
         create_private(&config.service.data_dir)
             .with_context(|| format!("DATA_DIR: cannot create {}", config.service.data_dir.display()))?;
         let storage = open_storage(&config).await?;
-        let live = live::memory::open();
+        let node = node_name()?;
+        let live = open_live(&config, &node).await?;
         fill_board(&storage, &live).await?;
         let plugins = start_plugins(config.clone(), metrics.clone()).await?;
         let policies = plugins.policies();
@@ -108,7 +109,7 @@ impl Service {
             max_connections: config.server.max_connections,
             ..HubLimits::default()
         };
-        let hub = Hub::new(live.fleet.clone(), clock.clone(), &metrics, node_name()?, limits)?;
+        let hub = Hub::new(live.fleet.clone(), clock.clone(), &metrics, node.clone(), limits)?;
         let courier = hub.start().await.context("cannot enter the fleet")?;
         let limiter = Limiter::new(
             policies.rate_limit.clone(),
@@ -130,7 +131,7 @@ impl Service {
             clock: clock.clone(),
         });
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        tasks::start(&app, &tracker, &shutdown)?;
+        tasks::start(&app, &node, &tracker, &shutdown)?;
         let state = HttpState {
             auth: Authenticator::new(&config.security, clock),
             app,
@@ -251,13 +252,19 @@ async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
     }
 }
 
+async fn open_live(config: &Config, node: &str) -> anyhow::Result<Live> {
+    let Some(url) = &config.redis.url else {
+        return Ok(live::memory::open());
+    };
+    let connection = live::redis::Connection::open(&config.redis, url).await?;
+    Ok(live::redis::open(&connection, node))
+}
+
 /// Puts the stored hosts on the board, as they were last seen.
 async fn fill_board(storage: &Storage, live: &Live) -> anyhow::Result<()> {
     let hosts = storage.hosts.all().await.context("cannot read the hosts")?;
     tracing::info!(hosts = hosts.len(), "hosts are loaded");
-    for host in hosts {
-        live.hosts.put(host);
-    }
+    live.hosts.fill(hosts, &[]);
     Ok(())
 }
 

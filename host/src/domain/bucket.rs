@@ -28,6 +28,24 @@ pub struct BucketAnswer {
 }
 
 impl BucketAnswer {
+    /// What is said of a bucket that has `left` tokens at `now`, after a draw that passed or before one that did not.
+    #[must_use]
+    pub fn of(capacity: u32, window_seconds: u32, cost: u32, allowed: bool, left: f64, now: Timestamp) -> Self {
+        let per_token = window_ms(window_seconds) / f64::from(capacity.max(1));
+        Self {
+            allowed,
+            limit: capacity,
+            remaining: whole(left + ROUNDING),
+            window_seconds,
+            reset_at: now.plus_millis(i64::from(whole(((f64::from(capacity) - left) * per_token).ceil()))),
+            retry_after_seconds: match allowed {
+                true => 0,
+                false if cost > capacity => window_seconds.max(1),
+                false => whole(((f64::from(cost) - left) * per_token / 1000.0 - ROUNDING).ceil()).max(1),
+            },
+        }
+    }
+
     /// Whether this says more than `other`: a refusal, then the longer wait, then less left.
     #[must_use]
     pub fn is_tighter_than(&self, other: &Self) -> bool {
@@ -94,19 +112,7 @@ impl Bucket {
             self.updated = self.updated.max(now);
         }
         let left = if allowed { self.tokens } else { level };
-        let per_token = window_ms(window_seconds) / f64::from(capacity.max(1));
-        BucketAnswer {
-            allowed,
-            limit: capacity,
-            remaining: whole(left + ROUNDING),
-            window_seconds,
-            reset_at: now.plus_millis(i64::from(whole(((f64::from(capacity) - left) * per_token).ceil()))),
-            retry_after_seconds: match allowed {
-                true => 0,
-                false if cost > capacity => window_seconds.max(1),
-                false => whole(((f64::from(cost) - left) * per_token / 1000.0 - ROUNDING).ceil()).max(1),
-            },
-        }
+        BucketAnswer::of(capacity, window_seconds, cost, allowed, left, now)
     }
 }
 

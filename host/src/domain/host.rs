@@ -88,7 +88,7 @@ pub struct Measurements {
 }
 
 /// A registered host with its latest measurements.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Host {
     /// The coordinator's own number for this host.
     pub id: i64,

@@ -4,6 +4,7 @@
 //! peers connect again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -60,6 +61,13 @@ pub trait HostBoard: Send + Sync {
 
     /// Puts heartbeats back that storage did not take. Newer ones stay.
     fn put_back(&self, records: Vec<crate::ports::storage::HeartbeatRecord>);
+
+    /// Takes over what storage has, as `put` does, and forgets those of `known` that it has no more: `known` is from before
+    /// storage was read. Other nodes are told nothing.
+    fn fill(&self, stored: Vec<Host>, known: &[Arc<Host>]);
+
+    /// Whether changes of other nodes may have been missed since the last call: the board is to be filled from storage again.
+    fn take_missed(&self) -> bool;
 }
 
 /// Token buckets, drawn on atomically.
@@ -70,6 +78,23 @@ pub trait TokenBuckets: Send + Sync {
 
     /// Forgets buckets that are full again, so that memory stays bounded; returns how many.
     async fn sweep(&self, now: Timestamp) -> Result<u64>;
+}
+
+/// Grows with every change of a lease's holder, so that what an earlier holder does late can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fence(pub u64);
+
+/// Work that one node does at a time. A lease that is not renewed ends by itself.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Takes a lease for `ttl`, or takes it on when `holder` has it already, with the same fence. None while another has it.
+    async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Fence>>;
+
+    /// Takes a lease on for another `ttl`; false when it is no longer held with this fence.
+    async fn renew(&self, name: &str, fence: Fence, ttl: Duration) -> Result<bool>;
+
+    /// Gives a lease up, so that another may have it at once; false when it was no longer held with this fence.
+    async fn release(&self, name: &str, fence: Fence) -> Result<bool>;
 }
 
 /// Whether live state answers.
@@ -87,6 +112,15 @@ pub trait LiveHealth: Send + Sync {
 pub struct Live {
     pub hosts: Arc<dyn HostBoard>,
     pub buckets: Arc<dyn TokenBuckets>,
+    pub leases: Arc<dyn Leases>,
     pub fleet: Arc<dyn Fleet>,
     pub health: Arc<dyn LiveHealth>,
+}
+
+impl Live {
+    /// Whether other nodes share this state.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.health.kind() != "memory"
+    }
 }

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::lease::TaskLease;
 use super::metrics::TaskMetrics;
+use crate::ports::live::Leases;
 
 /// Longest time one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -25,6 +27,11 @@ pub trait Task: Send + Sync + 'static {
     /// The name in logs and metrics.
     fn name(&self) -> &'static str;
 
+    /// Whether a run is due at all. While it is not, the task leaves its lease to others.
+    fn is_due(&self) -> bool {
+        true
+    }
+
     /// One run. May be dropped at any await when it takes too long.
     async fn run(&self) -> anyhow::Result<()>;
 }
@@ -34,6 +41,9 @@ pub struct Driver {
     tracker: TaskTracker,
     shutdown: CancellationToken,
     metrics: Arc<TaskMetrics>,
+    leases: Arc<dyn Leases>,
+    /// This node, as a holder of leases.
+    node: String,
     run_limit: Duration,
 }
 
@@ -43,17 +53,39 @@ impl Driver {
     /// # Errors
     ///
     /// When metric names are taken.
-    pub fn new(tracker: TaskTracker, shutdown: CancellationToken, registry: &Registry) -> prometheus::Result<Self> {
+    pub fn new(
+        tracker: TaskTracker,
+        shutdown: CancellationToken,
+        registry: &Registry,
+        leases: Arc<dyn Leases>,
+        node: String,
+    ) -> prometheus::Result<Self> {
         Ok(Self {
             tracker,
             shutdown,
+            leases,
+            node,
             metrics: Arc::new(TaskMetrics::register(registry)?),
             run_limit: RUN_LIMIT,
         })
     }
 
-    /// Runs the task every `interval`, the first time after one interval. A run that is under way at the end is finished.
+    /// Runs the task on this node every `interval`, the first time after one interval. A run that is under way at the end is
+    /// finished.
     pub fn every(&self, interval: Duration, task: impl Task) {
+        self.start(interval, task, None);
+    }
+
+    /// As `every`, on one node of the fleet at a time: the one that holds the task's lease.
+    ///
+    /// While live state is away each node runs the task. That is safe, because what such a task decides is decided in a
+    /// transaction of storage: whoever comes second finds nothing left to do. So is a run that outlives its lease.
+    pub fn every_on_one_node(&self, interval: Duration, task: impl Task) {
+        let lease = TaskLease::new(self.leases.clone(), &self.node, task.name(), interval);
+        self.start(interval, task, Some(lease));
+    }
+
+    fn start(&self, interval: Duration, task: impl Task, mut lease: Option<TaskLease>) {
         let (shutdown, metrics, limit) = (self.shutdown.clone(), self.metrics.clone(), self.run_limit);
         self.tracker.spawn(async move {
             let mut failures = 0_u32;
@@ -64,11 +96,25 @@ impl Driver {
                     () = tokio::time::sleep_until(next) => {}
                 }
                 let started = Instant::now();
-                let result = run_once(&task, limit).await;
-                metrics.observe(task.name(), started.elapsed(), result.is_ok());
-                failures = note(task.name(), failures, result);
+                let ours = task.is_due()
+                    && match &mut lease {
+                        Some(lease) => lease.take().await,
+                        None => true,
+                    };
+                if ours {
+                    let run = run_once(&task, limit);
+                    let result = match &lease {
+                        Some(lease) => lease.keep_while(run).await,
+                        None => run.await,
+                    };
+                    metrics.observe(task.name(), started.elapsed(), result.is_ok());
+                    failures = note(task.name(), failures, result);
+                }
                 let pause = jittered(backoff(interval, failures));
                 next = (started + pause).max(Instant::now());
+            }
+            if let Some(lease) = lease {
+                lease.give_up().await;
             }
         });
     }
@@ -152,7 +198,8 @@ mod tests {
     async fn panics_errors_and_endless_runs_do_not_end_a_task() {
         let (tracker, shutdown, registry) = (TaskTracker::new(), CancellationToken::new(), Registry::new());
         let (runs, mut seen) = mpsc::unbounded_channel();
-        let mut driver = Driver::new(tracker.clone(), shutdown.clone(), &registry).unwrap();
+        let leases = crate::live::memory::open().leases;
+        let mut driver = Driver::new(tracker.clone(), shutdown.clone(), &registry, leases, "n".into()).unwrap();
         driver.run_limit = Duration::from_millis(20);
         driver.every(Duration::from_millis(1), Counting { runs, count: 0.into() });
         for expected in 0..6 {

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{Task, heartbeats};
 use crate::app::{App, hosts, sessions};
+use crate::domain::clock::Timestamp;
 use crate::domain::host::HostStatus;
 use crate::domain::session::SessionStatus;
 use crate::ports::storage::SessionFilter;
@@ -16,6 +18,8 @@ use crate::ports::storage::SessionFilter;
 const PAGE: u32 = 500;
 /// Pages of one search.
 const MAX_PAGES: u32 = 200;
+/// Until heartbeats that other nodes accepted are in storage.
+const OTHERS_LAG: Duration = Duration::from_secs(3);
 const REASON: &str = "host_timeout";
 
 /// Looks after hosts.
@@ -33,6 +37,17 @@ impl HostTimeout {
             stranded: AtomicBool::new(true),
         }
     }
+
+    /// Hosts that were silent since then are lost.
+    fn cutoff(&self) -> Timestamp {
+        let timeout = self.app.config.p2p.host_heartbeat_timeout;
+        let lag = if self.app.live.is_shared() {
+            OTHERS_LAG
+        } else {
+            Duration::ZERO
+        };
+        self.app.clock.now().minus(timeout.saturating_add(lag))
+    }
 }
 
 #[async_trait]
@@ -41,14 +56,17 @@ impl Task for HostTimeout {
         "host-timeout"
     }
 
+    /// After a start, hosts get one whole timeout to report again. A node that runs for longer may look after them meanwhile.
+    fn is_due(&self) -> bool {
+        self.cutoff() >= self.app.started_at
+    }
+
     async fn run(&self) -> anyhow::Result<()> {
         let app = &*self.app;
-        let now = app.clock.now();
-        let cutoff = now.minus(app.config.p2p.host_heartbeat_timeout);
-        // After a start, hosts get one whole timeout to report again.
-        if cutoff < app.started_at {
+        if !self.is_due() {
             return Ok(());
         }
+        let (now, cutoff) = (app.clock.now(), self.cutoff());
         // Storage decides, so it must know the latest.
         heartbeats::flush(app).await?;
         let lost = app.storage.hosts.expire(cutoff, now).await?;
@@ -89,11 +107,21 @@ async fn stranded_hosts(app: &App) -> anyhow::Result<BTreeSet<String>> {
             break;
         }
     }
-    hosts.retain(|host_id| {
-        app.live
+    let mut stranded = BTreeSet::new();
+    for host_id in hosts {
+        if app
+            .live
             .hosts
-            .get(host_id)
-            .is_none_or(|host| host.status == HostStatus::Offline)
-    });
-    Ok(hosts)
+            .get(&host_id)
+            .is_some_and(|host| host.status != HostStatus::Offline)
+        {
+            continue;
+        }
+        // Another node may have registered it this moment: storage knows it first.
+        let stored = app.storage.hosts.get(&host_id).await?;
+        if stored.is_none_or(|host| host.status == HostStatus::Offline) {
+            stranded.insert(host_id);
+        }
+    }
+    Ok(stranded)
 }

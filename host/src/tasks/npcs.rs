@@ -1,6 +1,8 @@
 //! Sends NPC state to peers: each tick, every zone with an active session is fetched, transformed and pushed on its own.
 //!
-//! A tick only starts work and never waits for the AI service, so a slow zone delays neither others nor the next tick.
+//! A tick only starts work and never waits for the AI service, so a slow zone delays neither others nor the next tick. Of the
+//! nodes with a peer in a zone, the one that holds the zone's lease serves all of its sessions. While live state is away, each
+//! node serves the sessions of its own peers.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,6 +20,7 @@ use super::metrics::NpcMetrics;
 use crate::app::App;
 use crate::domain::clock::Timestamp;
 use crate::domain::session::SessionStatus;
+use crate::ports::live::{self, Fence};
 use crate::ports::npc_source::NpcSource;
 use crate::ports::peers::Push;
 use crate::ports::policies::NpcFrame;
@@ -27,6 +30,10 @@ use crate::ports::storage::SessionFilter;
 const CONCURRENT_FETCHES: usize = 32;
 /// Longest pause of a zone whose fetches fail.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// What a zone's lease lasts beyond the next tick. A zone whose fetches fail pauses for longer, so another node tries.
+const LEASE_SLACK: Duration = Duration::from_secs(5);
+/// Ticks that one fence has room for.
+const FENCE_BITS: u32 = 20;
 const PAGE: u32 = 500;
 const MAX_PAGES: u32 = 200;
 
@@ -43,6 +50,16 @@ struct Shared {
     fetches: Semaphore,
     zones: Mutex<HashMap<String, Zone>>,
     metrics: NpcMetrics,
+    /// This node, as a holder of leases.
+    node: String,
+}
+
+/// The sessions of one zone.
+#[derive(Default)]
+struct Sessions {
+    all: Vec<String>,
+    /// Those with a peer on this node.
+    here: Vec<String>,
 }
 
 /// How one zone fares.
@@ -63,6 +80,7 @@ impl NpcBroadcast {
     pub fn new(
         app: Arc<App>,
         source: Arc<dyn NpcSource>,
+        node: &str,
         tracker: TaskTracker,
         shutdown: CancellationToken,
     ) -> prometheus::Result<Self> {
@@ -74,6 +92,7 @@ impl NpcBroadcast {
             fetches,
             zones: Mutex::default(),
             metrics,
+            node: node.to_owned(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -91,7 +110,7 @@ impl Task for NpcBroadcast {
 
     async fn run(&self) -> anyhow::Result<()> {
         let zones = active_zones(&self.shared.app).await?;
-        for (zone_id, sessions, tick) in self.shared.due(zones) {
+        for (zone_id, sessions) in self.shared.due(zones) {
             let (shared, shutdown) = (self.shared.clone(), self.shutdown.clone());
             self.tracker.spawn(async move {
                 let work = AttemptGuard {
@@ -101,7 +120,7 @@ impl Task for NpcBroadcast {
                 };
                 tokio::select! {
                     () = shutdown.cancelled() => {}
-                    () = broadcast(work, &sessions, tick) => {}
+                    () = broadcast(work, &sessions) => {}
                 }
             });
         }
@@ -109,9 +128,9 @@ impl Task for NpcBroadcast {
     }
 }
 
-/// Sessions with a connected peer, by zone.
-async fn active_zones(app: &App) -> anyhow::Result<HashMap<String, Vec<String>>> {
-    let mut zones: HashMap<String, Vec<String>> = HashMap::new();
+/// Active sessions of the zones that have one with a peer on this node.
+async fn active_zones(app: &App) -> anyhow::Result<HashMap<String, Sessions>> {
+    let mut zones: HashMap<String, Sessions> = HashMap::new();
     let connected: std::collections::HashSet<String> = app.peers.sessions().into_iter().collect();
     if connected.is_empty() {
         return Ok(zones);
@@ -125,22 +144,24 @@ async fn active_zones(app: &App) -> anyhow::Result<HashMap<String, Vec<String>>>
         };
         let sessions = app.storage.sessions.list(&filter).await?;
         let last = sessions.len() < PAGE as usize;
-        for session in sessions
-            .into_iter()
-            .filter(|session| connected.contains(&session.session_id))
-        {
-            zones.entry(session.zone).or_default().push(session.session_id);
+        for session in sessions {
+            let zone = zones.entry(session.zone).or_default();
+            if connected.contains(&session.session_id) {
+                zone.here.push(session.session_id.clone());
+            }
+            zone.all.push(session.session_id);
         }
         if last {
             break;
         }
     }
+    zones.retain(|_, sessions| !sessions.here.is_empty());
     Ok(zones)
 }
 
 impl Shared {
-    /// The zones to fetch now, marked as under way, with their sessions and tick. Forgets zones without a session.
-    fn due(&self, sessions: HashMap<String, Vec<String>>) -> Vec<(String, Vec<String>, u64)> {
+    /// The zones to fetch now, marked as under way, with their sessions. Forgets zones without a session.
+    fn due(&self, sessions: HashMap<String, Sessions>) -> Vec<(String, Sessions)> {
         let now = self.app.clock.now();
         let mut zones = self.zones.lock();
         zones.retain(|zone_id, zone| zone.under_way || sessions.contains_key(zone_id));
@@ -152,11 +173,36 @@ impl Shared {
             };
             if !zone.under_way && zone.not_before <= now {
                 zone.under_way = true;
-                zone.tick += 1;
-                due.push((zone_id, sessions, zone.tick));
+                due.push((zone_id, sessions));
             }
         }
         due
+    }
+
+    /// The zone's lease: none when another node has it, an error when nobody can tell.
+    async fn lease(&self, zone_id: &str) -> live::Result<Option<Fence>> {
+        self.app
+            .live
+            .leases
+            .acquire(&lease_name(zone_id), &self.node, self.ttl())
+            .await
+    }
+
+    fn ttl(&self) -> Duration {
+        self.app.config.tasks.npc_broadcast_interval.mul_f64(1.1) + LEASE_SLACK
+    }
+
+    /// The number of this tick, above all earlier ones of the zone, whichever node sent them. A fence is above the seconds
+    /// since 1970, or counts from 0 on a node that is alone; without one the clock stands in.
+    fn tick(&self, zone_id: &str, fence: Option<Fence>) -> u64 {
+        let clock = || u64::try_from(self.app.clock.now().unix_seconds()).unwrap_or_default();
+        let floor = fence.map_or_else(clock, |fence| fence.0) << FENCE_BITS;
+        let mut zones = self.zones.lock();
+        let Some(zone) = zones.get_mut(zone_id) else {
+            return floor;
+        };
+        zone.tick = (zone.tick + 1).max(floor);
+        zone.tick
     }
 
     /// Takes over how an attempt ended. Logs the first zone that fails and the last one that works again.
@@ -207,7 +253,11 @@ impl Drop for AttemptGuard<'_> {
     }
 }
 
-async fn broadcast(mut attempt: AttemptGuard<'_>, sessions: &[String], tick: u64) {
+fn lease_name(zone_id: &str) -> String {
+    format!("npc:{zone_id}")
+}
+
+async fn broadcast(mut attempt: AttemptGuard<'_>, sessions: &Sessions) {
     let Shared {
         app,
         source,
@@ -216,6 +266,12 @@ async fn broadcast(mut attempt: AttemptGuard<'_>, sessions: &[String], tick: u64
         ..
     } = attempt.shared;
     let Ok(_permit) = fetches.acquire().await else { return };
+    let lease = attempt.shared.lease(attempt.zone_id).await;
+    if matches!(lease, Ok(None)) {
+        return;
+    }
+    let fence = lease.ok().flatten();
+    let tick = attempt.shared.tick(attempt.zone_id, fence);
     let npcs = match source.zone_npcs(attempt.zone_id).await {
         Ok(npcs) => npcs,
         Err(error) => {
@@ -238,7 +294,21 @@ async fn broadcast(mut attempt: AttemptGuard<'_>, sessions: &[String], tick: u64
             return;
         }
     };
-    for session_id in sessions {
+    let mut served = &sessions.here;
+    if let Some(fence) = fence {
+        match app
+            .live
+            .leases
+            .renew(&lease_name(attempt.zone_id), fence, attempt.shared.ttl())
+            .await
+        {
+            Ok(true) => served = &sessions.all,
+            // It took so long that another node has sent newer ones.
+            Ok(false) => return,
+            Err(_) => {}
+        }
+    }
+    for session_id in served {
         let push = Push::NpcState {
             zone_id: attempt.zone_id.to_owned(),
             session_id: session_id.clone(),

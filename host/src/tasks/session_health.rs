@@ -1,6 +1,8 @@
-//! Ends sessions without activity, and lets go of peers whose session is over.
+//! Ends sessions without activity (one node of the fleet), and keeps sessions with a connected peer alive and lets go of peers
+//! whose session is over (each node for its own peers).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -8,7 +10,7 @@ use super::Task;
 use crate::app::{App, sessions};
 use crate::domain::session::SessionKey;
 
-/// Looks after live sessions.
+/// Ends sessions without activity.
 pub struct SessionHealth {
     pub app: Arc<App>,
 }
@@ -21,12 +23,37 @@ impl Task for SessionHealth {
 
     async fn run(&self) -> anyhow::Result<()> {
         let app = &*self.app;
+        touch(app, &app.peers.sessions()).await?;
+        sessions::cleanup(app, timeout(app)).await?;
+        Ok(())
+    }
+}
+
+/// The time without activity after which a session ends.
+fn timeout(app: &App) -> Duration {
+    let timeout = app.config.p2p.session_timeout;
+    if app.live.is_shared() {
+        // Peers of other nodes are signs of life too, and those nodes tell of them once per interval.
+        return timeout.max(app.config.tasks.session_health_check_interval * 3);
+    }
+    timeout
+}
+
+/// Looks after the sessions of this node's peers.
+pub struct SessionPeers {
+    pub app: Arc<App>,
+}
+
+#[async_trait]
+impl Task for SessionPeers {
+    fn name(&self) -> &'static str {
+        "session-peers"
+    }
+
+    async fn run(&self) -> anyhow::Result<()> {
+        let app = &*self.app;
         let connected = app.peers.sessions();
-        // A connected peer is a sign of life.
-        if !connected.is_empty() {
-            app.storage.sessions.touch(&connected, app.clock.now()).await?;
-        }
-        sessions::cleanup(app, app.config.p2p.session_timeout).await?;
+        touch(app, &connected).await?;
         for session_id in connected {
             let session = app
                 .storage
@@ -40,4 +67,12 @@ impl Task for SessionHealth {
         }
         Ok(())
     }
+}
+
+/// A connected peer is a sign of life.
+async fn touch(app: &App, connected: &[String]) -> anyhow::Result<()> {
+    if !connected.is_empty() {
+        app.storage.sessions.touch(connected, app.clock.now()).await?;
+    }
+    Ok(())
 }

@@ -328,7 +328,7 @@ async fn peers_of_sessions_that_are_over_are_let_go() {
         .await
         .unwrap();
     fixture.session("session-2", "z").await;
-    session_health::SessionHealth {
+    session_health::SessionPeers {
         app: fixture.app.clone(),
     }
     .run()
@@ -404,7 +404,14 @@ async fn a_slow_or_failing_zone_does_not_hold_up_others() {
     }
     let source = Arc::new(TestSource::default());
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let task = npcs::NpcBroadcast::new(fixture.app.clone(), source.clone(), tracker.clone(), shutdown.clone()).unwrap();
+    let task = npcs::NpcBroadcast::new(
+        fixture.app.clone(),
+        source.clone(),
+        "node",
+        tracker.clone(),
+        shutdown.clone(),
+    )
+    .unwrap();
     for tick in 1..=3 {
         task.run().await.unwrap();
         let push = fixture.sent.recv().await.unwrap();

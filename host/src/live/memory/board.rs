@@ -4,7 +4,7 @@
 //! microsecond; copying a host and asking the policy for its score happen outside. Readers get shared hosts, never copies.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -135,6 +135,28 @@ fn measured(host: &Host) -> Measurements {
     }
 }
 
+impl Board {
+    /// Takes over a heartbeat that another node accepted, unless the board has a newer one. That node stores it. False when the
+    /// host is unknown.
+    pub fn heard(&self, record: &HeartbeatRecord) -> bool {
+        let mut tables = self.0.write();
+        let Some(slot) = tables.hosts.get(&*record.host_id) else {
+            return false;
+        };
+        if slot.host.last_heartbeat < Some(record.at) {
+            let mut host = Host::clone(&slot.host);
+            let decided = (host.status, host.updated_at);
+            host.apply(&record.measured, record.at);
+            host.quality_score = record.quality_score;
+            if record.at < decided.1 {
+                (host.status, host.updated_at) = decided;
+            }
+            tables.replace(Arc::new(host));
+        }
+        true
+    }
+}
+
 impl HostBoard for Board {
     fn put(&self, host: Host) {
         let mut tables = self.0.write();
@@ -261,5 +283,22 @@ impl HostBoard for Board {
             }
             tables.queue(&record.host_id);
         }
+    }
+
+    fn fill(&self, stored: Vec<Host>, known: &[Arc<Host>]) {
+        let names: HashSet<String> = stored.iter().map(|host| host.host_id.clone()).collect();
+        for host in stored {
+            self.put(host);
+        }
+        for gone in known.iter().filter(|host| !names.contains(&host.host_id)) {
+            // One that was registered again since then has another number.
+            if self.get(&gone.host_id).is_some_and(|host| host.id == gone.id) {
+                self.remove(&gone.host_id);
+            }
+        }
+    }
+
+    fn take_missed(&self) -> bool {
+        false
     }
 }

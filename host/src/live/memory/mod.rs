@@ -1,8 +1,9 @@
-//! Live state in the memory of one node: the board of hosts, token buckets, the fleet. Gone with the process.
+//! Live state in the memory of one node: the board of hosts, token buckets, leases, the fleet. Gone with the process.
 
-mod board;
+pub(super) mod board;
 mod buckets;
 mod fleet;
+mod leases;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub fn open() -> Live {
     Live {
         hosts: Arc::new(board::Board::default()),
         buckets: Arc::new(Buckets::new(MOST)),
+        leases: Arc::new(leases::Held::default()),
         fleet: Arc::new(fleet::MemoryFleet::default()),
         health: Arc::new(Memory),
     }

@@ -44,7 +44,19 @@ impl Connection {
     ///
     /// When the server does not answer within `START`, or a file of the settings cannot be read. The text names the setting.
     pub async fn open(config: &RedisConfig, url: &RedisUrl) -> anyhow::Result<Self> {
-        let server = Arc::new(Server::new(url.clone())?);
+        Self::open_to(config, url, Server::new(url.clone())?).await
+    }
+
+    /// As `open`, with names that no other connection has.
+    #[cfg(test)]
+    pub(super) async fn open_apart(config: &RedisConfig, url: &RedisUrl) -> anyhow::Result<Self> {
+        let mut server = Server::new(url.clone())?;
+        server.keys = server.keys.apart();
+        Self::open_to(config, url, server).await
+    }
+
+    async fn open_to(config: &RedisConfig, url: &RedisUrl, server: Server) -> anyhow::Result<Self> {
+        let server = Arc::new(server);
         let status = Arc::new(Status::new(url.to_string(), true));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let most = usize::try_from(config.max_connections).unwrap_or(usize::MAX);

@@ -25,6 +25,15 @@ impl Keys {
         format!("{}{}", self.prefix, parts.join(":"))
     }
 
+    /// Names that nobody else makes.
+    #[cfg(test)]
+    pub(super) fn apart(self) -> Self {
+        let prefix = format!("{}test-{:016x}:", self.prefix, getrandom::u64().unwrap());
+        Self {
+            prefix: Box::leak(prefix.into_boxed_str()),
+        }
+    }
+
     /// What goes before each name. A script that makes names itself starts with it.
     #[must_use]
     pub const fn prefix(self) -> &'static str {

@@ -9,7 +9,7 @@ use crate::domain::host::{Host, HostStatus, Measurements};
 use crate::ports::live::{HostBoard, Live};
 use crate::ports::storage::HeartbeatRecord;
 
-fn host(host_id: &str, quality_score: f64) -> Host {
+pub(crate) fn host(host_id: &str, quality_score: f64) -> Host {
     Host {
         id: 1,
         host_id: host_id.to_owned(),
@@ -290,4 +290,31 @@ pub(crate) async fn beats_race(live: &Live) {
     let available = live.hosts.available(0.0, 9);
     assert_eq!(available, live.hosts.all(), "the order and the board agree");
     assert_eq!(live.hosts.take_unsaved(9).len(), 4);
+}
+
+pub(crate) async fn fills_from_storage(live: &Live) {
+    for name in ["kept", "gone", "anew"] {
+        live.hosts.put(host(name, 50.0));
+    }
+    beat(&*live.hosts, "kept", 1, NOW.plus_seconds(1), 40.0);
+    let known = live.hosts.all();
+    let mut anew = host("anew", 50.0);
+    anew.id = 2;
+    live.hosts.put(anew.clone());
+    live.hosts.put(host("later", 50.0));
+    live.hosts
+        .fill(vec![host("kept", 50.0), host("from another node", 60.0)], &known);
+    assert_eq!(names(&live.hosts.all()), ["from another node", "anew", "later", "kept"]);
+    assert_eq!(
+        live.hosts.get("kept").unwrap().current_players,
+        1,
+        "a heartbeat outlives it"
+    );
+    assert_eq!(live.hosts.take_unsaved(9).len(), 1);
+}
+
+pub(crate) async fn misses_nothing_twice(live: &Live) {
+    // A board that has just joined others may have missed something; it says so once.
+    while live.hosts.take_missed() {}
+    assert!(!live.hosts.take_missed());
 }

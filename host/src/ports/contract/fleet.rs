@@ -437,6 +437,11 @@ pub(crate) async fn a_node_announces_what_it_has(live: &Live) {
     let (superseded, waiting) = live.fleet.announce("one", asof, &peers).await.unwrap();
     assert_eq!((superseded, waiting), (vec!["moved".to_owned()], vec![]));
     assert_eq!(two.next().await, left("gone", gone, "s", false));
+    let joined = Event::Joined {
+        session_id: "s".to_owned(),
+        peer_id: "back".to_owned(),
+    };
+    assert_eq!(two.next().await, joined);
     assert_eq!(live.fleet.find("gone").await.unwrap(), None);
     let found = live.fleet.find("young").await.unwrap().unwrap();
     assert_eq!(found.generation, young, "it came while the others were counted");

@@ -9,6 +9,7 @@ pub(crate) mod buckets;
 pub(crate) mod fleet;
 pub(crate) mod health;
 pub(crate) mod hosts;
+pub(crate) mod leases;
 pub(crate) mod refresh;
 pub(crate) mod sessions;
 pub(crate) mod sessions_race;
@@ -67,7 +68,8 @@ macro_rules! live_contract {
             board: [
                 puts_and_gets, an_older_copy_does_not_win, a_deleted_host_comes_back_anew, beats, orders_by_score,
                 available_follows_every_change, status_changes, removes, hands_out_heartbeats_once,
-                takes_heartbeats_back, heartbeats_outlive_a_put, beats_race,
+                takes_heartbeats_back, heartbeats_outlive_a_put, beats_race, fills_from_storage,
+                misses_nothing_twice,
             ]
             buckets: [
                 draws_and_refills, draws_on_all_or_none, the_same_key_twice, sweeps_full_ones, draws_race,
@@ -78,6 +80,10 @@ macro_rules! live_contract {
                 a_place_is_kept_with_what_is_sent_meanwhile, leftovers_follow_a_peer_that_was_faster,
                 a_mailbox_is_bounded, who_does_not_come_back_is_reaped, nodes_live_while_they_say_so,
                 a_node_announces_what_it_has, joins_race,
+            ]
+            leases: [
+                one_holder_at_a_time, a_release_makes_room_at_once, leases_end_by_themselves, renewals_keep_a_lease,
+                holders_race,
             ]
         }
     };
@@ -213,12 +219,13 @@ mod coverage {
         ),
     ];
 
-    const CHECKS: [&str; 9] = [
+    const CHECKS: [&str; 10] = [
         include_str!("board.rs"),
         include_str!("buckets.rs"),
         include_str!("fleet.rs"),
         include_str!("health.rs"),
         include_str!("hosts.rs"),
+        include_str!("leases.rs"),
         include_str!("refresh.rs"),
         include_str!("sessions.rs"),
         include_str!("sessions_race.rs"),

@@ -454,14 +454,15 @@ impl Tables {
         for told in peers {
             match self.find(&told.peer_id) {
                 Some(known) if known.generation > told.generation => superseded.push(told.peer_id.clone()),
-                Some(_) => {}
-                None => self.restore(node, told),
+                Some(known) if known.generation == told.generation => {}
+                _ => self.restore(node, told),
             }
         }
         (superseded, Vec::new())
     }
 
     fn restore(&mut self, node: &str, told: &Announced) {
+        self.forget(&told.peer_id);
         self.generation = self.generation.max(told.generation);
         let name: Arc<str> = told.peer_id.as_str().into();
         self.peers.insert(
@@ -477,6 +478,11 @@ impl Tables {
             },
         );
         if let Some(session_id) = &told.session_id {
+            let joined = Event::Joined {
+                session_id: session_id.clone(),
+                peer_id: told.peer_id.clone(),
+            };
+            self.tell_session(session_id, Some(node), &joined);
             self.sessions.entry(session_id.as_str().into()).or_default().push(name);
         }
     }

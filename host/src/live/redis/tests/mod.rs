@@ -1,6 +1,8 @@
 //! Live state on real servers: the contract, and what happens when a server goes away, comes back empty, or is another one.
 
 mod connection;
+mod contract;
+mod state;
 
 use std::time::Duration;
 

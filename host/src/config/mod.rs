@@ -86,7 +86,7 @@ pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
     let tasks = TasksConfig::read(&mut reader);
     let plugins = PluginsConfig::read(&mut reader);
     let log = LogConfig::read(&mut reader, service.debug);
-    refuse_absent_backends(&mut reader, &database, &redis);
+    refuse_absent_backends(&mut reader, &redis);
     // Last: it makes secrets only when all else is right.
     let store = security::store(&service.data_dir, mode == Mode::Start);
     let (security, kept) = SecurityConfig::read(&mut reader, service.environment, &store);
@@ -124,18 +124,8 @@ pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
 }
 
 /// Good settings that this version has no backend for are refused, never ignored.
-fn refuse_absent_backends(reader: &mut reader::Reader<'_>, database: &DatabaseConfig, redis: &RedisConfig) {
-    const HERE: &str = "this version has the embedded database only";
-    if matches!(database.url, DatabaseUrl::Postgres(_)) {
-        reader.refuse(
-            "DATABASE_URL",
-            format!("{HERE}; leave it out, or set sqlite:///path/of/a/file.db"),
-        );
-    }
+fn refuse_absent_backends(reader: &mut reader::Reader<'_>, redis: &RedisConfig) {
     if redis.url.is_some() && !reader.problems.iter().any(|problem| problem.variable == "REDIS_URL") {
-        reader.refuse(
-            "REDIS_URL",
-            format!("{HERE} and keeps live state in memory; leave it out"),
-        );
+        reader.refuse("REDIS_URL", "this version keeps live state in memory; leave it out");
     }
 }

@@ -1,5 +1,10 @@
 //! The contract of storage, on PostgreSQL, and what only a server of its own can show.
 
+mod opening;
+mod outage;
+mod sharing;
+mod tls;
+
 use std::time::Duration;
 
 use p2p_coordinator_tests::postgres::{Database, database};

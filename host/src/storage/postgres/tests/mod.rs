@@ -2,6 +2,7 @@
 
 mod opening;
 mod outage;
+mod plans;
 mod sharing;
 mod tls;
 

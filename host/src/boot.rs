@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
@@ -248,7 +249,17 @@ async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
             tracing::info!(path = %path.display(), "embedded database is open");
             Ok(storage)
         }
-        DatabaseUrl::Postgres(_) => anyhow::bail!("DATABASE_URL: this version has the embedded database only"),
+        DatabaseUrl::Postgres(url) => {
+            let limits = storage::postgres::Limits {
+                kept: config.database.pool_size,
+                most: config.database.pool_size.saturating_add(config.database.max_overflow),
+                statement: config.database.statement_timeout,
+            };
+            let storage = storage::postgres::open(url.expose_secret(), limits).await;
+            let storage = storage.context("DATABASE_URL")?;
+            tracing::info!("PostgreSQL is open");
+            Ok(storage)
+        }
     }
 }
 

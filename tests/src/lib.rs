@@ -10,6 +10,7 @@
 
 pub mod browser;
 pub mod client;
+pub mod postgres;
 pub mod redis;
 pub mod server;
 pub mod shapes;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::postgres::{self, Database};
 use crate::wait::PATIENCE;
 
 /// The API key of every server that the tests start.
@@ -40,6 +41,8 @@ pub fn program() -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Options {
     env: BTreeMap<String, String>,
+    /// Kept while a server may use it.
+    database: Option<Arc<Database>>,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
         ];
         Self {
             env: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            database: None,
         }
     }
 }
@@ -75,14 +79,26 @@ impl Options {
         self
     }
 
+    /// With `TEST_STORAGE=postgres` and no `DATABASE_URL`: a fresh database of PostgreSQL.
+    fn with_storage(mut self) -> Self {
+        if std::env::var("TEST_STORAGE").is_ok_and(|kind| kind == "postgres") && !self.env.contains_key("DATABASE_URL")
+        {
+            let database = Arc::new(postgres::database());
+            self = self.env("DATABASE_URL", database.url());
+            self.database = Some(database);
+        }
+        self
+    }
+
     /// Starts a server in a fresh data folder and waits until it listens.
     #[must_use]
     pub fn start(self) -> Server {
+        let this = self.with_storage();
         let home = tempfile::Builder::new()
             .prefix("p2p-black-box-")
             .tempdir()
             .expect("a temporary folder");
-        Server::launch(Arc::new(home), self)
+        Server::launch(Arc::new(home), this)
     }
 
     /// Runs the program to its end (for `check-config` and refusals) and returns its status and all it said.

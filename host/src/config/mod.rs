@@ -86,7 +86,6 @@ pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
     let tasks = TasksConfig::read(&mut reader);
     let plugins = PluginsConfig::read(&mut reader);
     let log = LogConfig::read(&mut reader, service.debug);
-    refuse_absent_backends(&mut reader, &database);
     // Last: it makes secrets only when all else is right.
     let store = security::store(&service.data_dir, mode == Mode::Start);
     let (security, kept) = SecurityConfig::read(&mut reader, service.environment, &store);
@@ -121,14 +120,4 @@ pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
         log,
     };
     (report.problems.is_empty().then_some(config), report)
-}
-
-/// Good settings that this version has no backend for are refused, never ignored.
-fn refuse_absent_backends(reader: &mut reader::Reader<'_>, database: &DatabaseConfig) {
-    if matches!(database.url, DatabaseUrl::Postgres(_)) {
-        reader.refuse(
-            "DATABASE_URL",
-            "this version has the embedded database only; leave it out, or set sqlite:///path/of/a/file.db",
-        );
-    }
 }

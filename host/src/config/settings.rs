@@ -126,19 +126,25 @@ pub const SETTINGS: &[Setting] = &[
     url(
         DATABASE,
         "DATABASE_URL",
-        "File of the embedded database: sqlite:///relative/path.db, sqlite:////absolute/path.db or sqlite:path.db. Empty: coordinator.db in DATA_DIR. PostgreSQL is refused in this version.",
+        "postgresql://user:password@host:5432/name, or a file of the embedded database: sqlite:///relative/path.db, sqlite:////absolute/path.db or sqlite:path.db. Empty: coordinator.db in DATA_DIR.",
     ),
     plain(
         DATABASE,
         "DATABASE_POOL_SIZE",
         "20",
-        "Database connections that read, 1 to 500; DATABASE_MAX_OVERFLOW is added. One more writes.",
+        "Database connections that are kept open, 1 to 500.",
     ),
     plain(
         DATABASE,
         "DATABASE_MAX_OVERFLOW",
         "10",
-        "Added to DATABASE_POOL_SIZE, 0 to 500.",
+        "Further ones that are opened when they are needed, 0 to 500.",
+    ),
+    plain(
+        DATABASE,
+        "DATABASE_STATEMENT_TIMEOUT_MS",
+        "5000",
+        "Longest run of one statement in PostgreSQL, 100 to 60000 milliseconds.",
     ),
     url(
         REDIS,

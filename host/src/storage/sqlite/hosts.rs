@@ -1,7 +1,5 @@
 //! The table `hosts`.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -10,6 +8,7 @@ use super::{Database, failed, json, status, to_json};
 use crate::domain::clock::Timestamp;
 use crate::domain::host::{Host, HostStatus, Registration};
 use crate::ports::storage::{HeartbeatRecord, HostRepository, Registered, Result};
+use crate::storage::beats;
 
 const REGISTER: &str = "
     INSERT INTO hosts (host_id, player_id, player_name, ip_address, port, public_ip, ice_servers, cpu_cores,
@@ -101,18 +100,12 @@ impl HostRepository for Database {
     }
 
     async fn save_heartbeats(&self, records: &[HeartbeatRecord]) -> Result<()> {
-        let mut latest: HashMap<&str, &HeartbeatRecord> = HashMap::with_capacity(records.len());
-        for record in records.iter().filter(|record| is_finite(record)) {
-            let kept = latest.entry(&record.host_id).or_insert(record);
-            if record.at >= kept.at {
-                *kept = record;
-            }
-        }
+        let latest = beats::latest(records);
         if latest.is_empty() {
             return Ok(());
         }
         let beats: Vec<_> = latest
-            .into_values()
+            .into_iter()
             .map(
                 |HeartbeatRecord {
                      host_id,
@@ -186,19 +179,6 @@ impl HostRepository for Database {
         self.commit(tx).await?;
         Ok(done.rows_affected() > 0)
     }
-}
-
-/// JSON has no other numbers; one bad record must not stop the batch.
-fn is_finite(record: &HeartbeatRecord) -> bool {
-    let m = &record.measured;
-    [
-        m.latency_ms,
-        m.packet_loss_percent,
-        m.bandwidth_usage_mbps,
-        record.quality_score,
-    ]
-    .iter()
-    .all(|v| v.is_finite())
 }
 
 /// Reads a row of `hosts`.

@@ -8,6 +8,9 @@
 
 mod authorization;
 mod durability;
+mod fleet;
+mod fleet_failures;
+mod fleet_load;
 mod http_auth;
 mod http_hosts;
 mod http_monitoring;

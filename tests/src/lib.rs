@@ -10,14 +10,17 @@
 
 pub mod browser;
 pub mod client;
+pub mod fleet;
 pub mod postgres;
 pub mod redis;
 pub mod server;
 pub mod shapes;
+pub mod swarm;
 pub mod wait;
 pub mod ws;
 
 pub use client::{Answer, Client};
+pub use fleet::Fleet;
 pub use redis::Redis;
 pub use server::{Options, Server};
 pub use wait::eventually;

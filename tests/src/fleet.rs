@@ -1,12 +1,13 @@
 //! Several coordinators that share one PostgreSQL and one Redis.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::postgres::Postgres;
+use crate::postgres::{Database, Postgres};
 use crate::redis::Redis;
 use crate::server::{Options, Server};
 
@@ -16,7 +17,7 @@ pub struct Fleet {
     pub nodes: Vec<Server>,
     pub redis: Redis,
     pub postgres: Postgres,
-    database: crate::postgres::Database,
+    database: Arc<Database>,
 }
 
 impl Fleet {
@@ -30,7 +31,7 @@ impl Fleet {
     #[must_use]
     pub fn with(nodes: usize, options: &Options) -> Self {
         let (redis, postgres) = (Redis::start(), Postgres::start());
-        let database = postgres.database();
+        let database = Arc::new(postgres.database());
         let mut fleet = Self {
             nodes: Vec::new(),
             redis,
@@ -47,6 +48,12 @@ impl Fleet {
         options
             .env("DATABASE_URL", self.database.url())
             .env("REDIS_URL", self.redis.url())
+    }
+
+    /// The fleet's database.
+    #[must_use]
+    pub fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.database)
     }
 
     /// Runs a statement in the fleet's database.

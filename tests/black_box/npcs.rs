@@ -211,3 +211,48 @@ async fn an_absent_ai_service_disturbs_nothing() {
     let mut two = Ws::joined(&server, "p2", id).await;
     all_is_well(&server, &mut one, &mut two).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_fetches_and_the_peers_of_all_nodes_are_told() {
+    let ai = AiService::start().await;
+    let options = Options::default()
+        .env("AI_SERVICE_ENABLED", "true")
+        .env("AI_SERVICE_URL", ai.url())
+        .env("NPC_BROADCAST_INTERVAL", 1);
+    let mut fleet = p2p_coordinator_tests::Fleet::with(2, &options);
+    let operator = fleet.nodes[0].operator();
+    let made = session(&operator, "npc-fleet", "owner", &["a", "b"]).await;
+    let id = made["session_id"].as_str().unwrap().to_owned();
+    let mut a = Ws::joined(&fleet.nodes[0], "a", &id).await;
+    let mut b = Ws::joined(&fleet.nodes[1], "b", &id).await;
+    let first = a.wait_for("npc-state").await["tick"].as_u64().unwrap();
+    b.wait_for("npc-state").await;
+    let (before, started) = (ai.asked(), Instant::now());
+    let mut last = first;
+    for _ in 0..3 {
+        let state = a.wait_for("npc-state").await;
+        let tick = state["tick"].as_u64().unwrap();
+        assert!(tick > last, "{tick} after {last}");
+        last = tick;
+        assert_eq!(b.wait_for("npc-state").await["npcs"], state["npcs"]);
+    }
+    // Two nodes that both fetch would ask about twice a second.
+    let most = started.elapsed().as_secs() + 2;
+    assert!(
+        ai.asked() - before <= most,
+        "{} fetches in {:?}",
+        ai.asked() - before,
+        started.elapsed()
+    );
+    // Whichever node it was, the other goes on when it is gone, and ticks still grow.
+    drop(fleet.nodes.remove(0));
+    let mut grown = 0;
+    let end = Instant::now() + Duration::from_secs(60);
+    while grown < 2 && Instant::now() < end {
+        let tick = b.wait_for("npc-state").await["tick"].as_u64().unwrap();
+        assert!(tick >= last, "{tick} after {last}");
+        grown += u32::from(tick > last);
+        last = tick;
+    }
+    assert_eq!(grown, 2);
+}

@@ -352,15 +352,20 @@ impl Connection {
         now: Timestamp,
     ) -> Result<Served, String> {
         let hub = &self.state.hub;
-        let why = if !room.has_elsewhere(to) && room.member(to).is_none() {
-            wire::not_in_session(to)
-        } else if hub.courier.signal(&self.peer, to, &room.session_id, frame, now.0, id) {
+        let there = room.has_elsewhere(to) || room.member(to).is_some();
+        if there && let Some(id) = id {
+            hub.await_outcome(&self.peer, id);
+        }
+        if there && hub.courier.signal(&self.peer, to, &room.session_id, frame, now.0, id) {
             return Ok(Served::Done);
-        } else {
+        }
+        let why = if there {
             "Too much waits for the other nodes: try again".to_owned()
+        } else {
+            wire::not_in_session(to)
         };
         let Some(id) = id else { return Err(why) };
-        self.answer(wire::outcome(id, fleet::Outcome::Refused, Some(&why)));
+        hub.tell_outcome(&self.peer.peer_id, id, fleet::Outcome::Refused, Some(&why));
         Ok(Served::Done)
     }
 

@@ -398,6 +398,7 @@ impl Hub {
 
     /// Answers a message that asked for an outcome.
     pub(super) fn tell_outcome(&self, to: &str, id: &str, outcome: Outcome, why: Option<&str>) {
+        self.receipts.lock().remove(&(Arc::from(to), id.to_owned()));
         if let Some(peer) = self.directory.lock().peers.get(to).cloned() {
             self.send(&peer, wire::outcome(id, outcome, why).into(), Worth::Keep);
         }
@@ -426,12 +427,13 @@ impl Hub {
         };
         self.metrics.remote(outcome.as_str());
         let Some(sender) = entry.sender else { return };
-        let frame = match (&parcel.receipt, why) {
-            (Some(receipt), why) => wire::outcome(&receipt.id, outcome, why.as_deref()),
-            (None, Some(why)) => wire::error(&why, ""),
-            (None, None) => return,
-        };
-        self.send(&sender, frame.into(), Worth::Keep);
+        match (&parcel.receipt, why) {
+            (Some(receipt), why) => self.tell_outcome(&sender.peer_id, &receipt.id, outcome, why.as_deref()),
+            (None, Some(why)) => {
+                self.send(&sender, wire::error(&why, "").into(), Worth::Keep);
+            }
+            (None, None) => {}
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::Utf8Bytes;
 use parking_lot::Mutex;
@@ -60,6 +60,10 @@ impl Default for HubLimits {
 
 /// Longest delay a client is told to wait when this node drains.
 const LONGEST_SPREAD: Duration = Duration::from_secs(10);
+/// How long a sender waits to hear what became of a message; far longer than a node that lives takes.
+const RECEIPT_WAIT: Duration = Duration::from_secs(30);
+/// Messages whose outcome is waited for at most; further ones may end without one when a node dies.
+const MOST_RECEIPTS: usize = 64 * 1024;
 /// How long an event that a step of ours brings about may take.
 pub(super) const EVENT_WAIT: Duration = Duration::from_secs(2);
 
@@ -82,6 +86,8 @@ pub struct Hub {
     /// Connections that wait for `Event::Arrived`, by ticket.
     pub(super) arrivals: Mutex<HashMap<u64, (Arc<Peer>, oneshot::Sender<()>)>>,
     pub(super) tickets: AtomicU64,
+    /// Messages to other nodes whose senders wait to hear what became of them, by sender and `id`, and since when.
+    pub(super) receipts: Mutex<HashMap<(Arc<str>, String), Instant>>,
     /// The number of the last parcel taken, by the node it came from.
     pub(super) heard: Mutex<HashMap<String, u64>>,
     /// Grows whenever somebody on this node is put out of a session from outside.
@@ -170,6 +176,7 @@ impl Hub {
             directory: Mutex::default(),
             arrivals: Mutex::default(),
             tickets: AtomicU64::new(0),
+            receipts: Mutex::default(),
             heard: Mutex::default(),
             endings: AtomicU64::new(0),
             stale: Notify::new(),
@@ -428,6 +435,29 @@ impl Hub {
                 false
             }
             Queued::Closing => false,
+        }
+    }
+
+    /// Remembers that a sender waits to hear what becomes of a message.
+    pub(super) fn await_outcome(&self, sender: &Peer, id: &str) {
+        let mut receipts = self.receipts.lock();
+        if receipts.len() < MOST_RECEIPTS {
+            receipts.insert((Arc::clone(&sender.peer_id), id.to_owned()), Instant::now());
+        }
+    }
+
+    /// Tells senders whose messages went to a node that never answered.
+    pub(super) fn expire_receipts(&self) {
+        let mut old = Vec::new();
+        self.receipts.lock().retain(|key, since| {
+            let keep = since.elapsed() < RECEIPT_WAIT;
+            if !keep {
+                old.push(key.clone());
+            }
+            keep
+        });
+        for (peer_id, id) in old {
+            self.tell_outcome(&peer_id, &id, crate::ports::fleet::Outcome::Expired, None);
         }
     }
 

@@ -36,6 +36,7 @@ pub async fn keep(state: Arc<HttpState>) {
         hub.metrics
             .courier
             .set(i64::try_from(hub.courier.depth()).unwrap_or(i64::MAX));
+        hub.expire_receipts();
         let known = match hub.fleet.renew(&hub.node).await {
             Ok(known) => known,
             Err(error) => {

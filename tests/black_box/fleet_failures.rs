@@ -98,7 +98,7 @@ async fn redis_killed_under_load_costs_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_loses_no_write_and_its_peers_go_on_elsewhere() {
+async fn a_node_killed_under_load_loses_no_write_and_its_peers_go_on_elsewhere() {
     let mut fleet = Fleet::start(3);
     let plan = plan(&fleet, 20_000, Duration::from_millis(80)).await;
     let swarm = Swarm::start(&fleet.nodes, &plan).await;

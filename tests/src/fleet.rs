@@ -46,6 +46,7 @@ impl Fleet {
     #[must_use]
     pub fn options(&self, options: Options) -> Options {
         options
+            .env_default("DATABASE_POOL_SIZE", 5)
             .env("DATABASE_URL", self.database.url())
             .env("REDIS_URL", self.redis.url())
     }

@@ -72,6 +72,13 @@ impl Options {
         self
     }
 
+    /// Sets a variable that is not set yet.
+    #[must_use]
+    pub fn env_default(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.entry(name.to_owned()).or_insert_with(|| value.to_string());
+        self
+    }
+
     /// Leaves a variable out.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {

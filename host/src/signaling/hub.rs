@@ -21,7 +21,7 @@ use super::room::{Entering, Frames, JoinAnswer, Peer, Room, SessionHost};
 use super::wire;
 use crate::domain::clock::SharedClock;
 use crate::domain::identity::player_of;
-use crate::ports::fleet::{Fleet, HOLD, Joined as FleetJoined};
+use crate::ports::fleet::{Departure, Fleet, HOLD, Joined as FleetJoined};
 use crate::ports::live::LiveError;
 use crate::ports::peers::Push;
 use crate::telemetry::metrics::Metrics;
@@ -366,18 +366,10 @@ impl Hub {
     /// Takes the peer out of its session, and tells the others there.
     pub async fn leave(&self, peer: &Arc<Peer>) -> Option<Left> {
         self.courier.settled().await;
-        let room = peer.room();
-        let host = room.as_ref().and_then(|room| room.host_of(&peer.peer_id));
+        let host = peer.room().and_then(|room| room.host_of(&peer.peer_id));
         match self.fleet.leave(&peer.peer_id, peer.generation()).await {
-            Ok(Some(departure)) => {
-                self.left(&departure.session_id, &peer.peer_id, peer.generation(), false);
-                Some(Left::of(
-                    departure.session_id,
-                    host,
-                    &peer.peer_id,
-                    &departure.remaining,
-                ))
-            }
+            Ok(Some(departure)) => Some(self.departed(peer, host, departure)),
+            Ok(None) if self.is_elsewhere(peer).await => None,
             Ok(None) => self.leave_alone(peer),
             Err(error) => {
                 self.fleet_failed("leave", &error);
@@ -389,10 +381,10 @@ impl Hub {
     /// Takes a connection that has ended out of the node. With `keep` its place is kept for a while.
     pub async fn depart(&self, peer: &Arc<Peer>, keep: bool) -> Option<Left> {
         self.courier.settled().await;
-        let (peer_id, generation) = (&*peer.peer_id, peer.generation());
         if !self.is_current(peer) {
             return None;
         }
+        let (peer_id, generation) = (&*peer.peer_id, peer.generation());
         if keep {
             let mail = peer.resumable;
             match self.fleet.park(peer_id, generation, self.limits.hold, mail).await {
@@ -403,22 +395,37 @@ impl Hub {
         }
         let host = peer.room().and_then(|room| room.host_of(peer_id));
         let left = match self.fleet.disconnect(peer_id, generation).await {
-            Ok(departure) => departure.map(|departure| {
-                self.left(&departure.session_id, peer_id, generation, false);
-                Left::of(departure.session_id, host, peer_id, &departure.remaining)
-            }),
+            Ok(Some(departure)) => Some(self.departed(peer, host, departure)),
+            // The event that says so comes, and takes along what the connection has not sent.
+            Ok(None) if self.is_elsewhere(peer).await => return None,
+            Ok(None) => self.leave_alone(peer),
             Err(error) => {
                 self.fleet_failed("disconnect", &error);
-                None
+                self.leave_alone(peer)
             }
         };
-        let left = left.or_else(|| self.leave_alone(peer));
         let mut directory = self.directory.lock();
         let current = directory.peers.get(peer_id);
         if current.is_some_and(|current| Arc::ptr_eq(current, peer)) {
             directory.peers.remove(peer_id);
         }
         left
+    }
+
+    fn departed(&self, peer: &Peer, host: Option<SessionHost>, departure: Departure) -> Left {
+        self.left(&departure.session_id, &peer.peer_id, peer.generation(), false);
+        Left::of(departure.session_id, host, &peer.peer_id, &departure.remaining)
+    }
+
+    /// Whether a newer connection of the peer is known.
+    async fn is_elsewhere(&self, peer: &Peer) -> bool {
+        match self.fleet.find(&peer.peer_id).await {
+            Ok(found) => found.is_some_and(|found| found.generation > peer.generation()),
+            Err(error) => {
+                self.fleet_failed("find", &error);
+                false
+            }
+        }
     }
 
     /// Queues a frame for one peer.

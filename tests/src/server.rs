@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::redis::Redis;
 use crate::wait::PATIENCE;
 
 /// The API key of every server that the tests start.
@@ -40,6 +41,8 @@ pub fn program() -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Options {
     env: BTreeMap<String, String>,
+    /// With `TEST_LIVE=redis`: the server's own Redis.
+    redis: Option<Arc<Redis>>,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
         ];
         Self {
             env: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            redis: None,
         }
     }
 }
@@ -77,7 +81,13 @@ impl Options {
 
     /// Starts a server in a fresh data folder and waits until it listens.
     #[must_use]
-    pub fn start(self) -> Server {
+    pub fn start(mut self) -> Server {
+        let in_redis = std::env::var("TEST_LIVE").is_ok_and(|live| live == "redis");
+        if in_redis && !self.env.contains_key("REDIS_URL") {
+            let redis = Arc::new(Redis::start());
+            self = self.env("REDIS_URL", redis.url());
+            self.redis = Some(redis);
+        }
         let home = tempfile::Builder::new()
             .prefix("p2p-black-box-")
             .tempdir()

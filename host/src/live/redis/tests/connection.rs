@@ -50,7 +50,7 @@ async fn passwords_are_asked_for_and_told() {
     works(&connect(&format!("redis://coordinator:pa%2Fss@{place}")).await).await;
     works(&connect(&format!("redis://:other@{place}")).await).await;
     let config = config(&format!("redis://coordinator:wrong-one@{place}"));
-    let refused = Connection::open(&config, config.url.as_ref().unwrap())
+    let refused = Connection::open(&config, config.url.as_ref().unwrap(), &prometheus::Registry::new())
         .await
         .err()
         .unwrap();
@@ -68,7 +68,7 @@ async fn tls_works_with_the_right_authority_alone() {
     works(&connect(&server.url()).await).await;
     let without = server.url().split_once('?').unwrap().0.to_owned();
     let config = config(&without);
-    let refused = Connection::open(&config, config.url.as_ref().unwrap())
+    let refused = Connection::open(&config, config.url.as_ref().unwrap(), &prometheus::Registry::new())
         .await
         .err()
         .unwrap();
@@ -99,7 +99,7 @@ async fn sentinels_lead_to_the_new_master() {
 async fn nobody_there_is_told_once_with_the_mend() {
     let config = config("redis://127.0.0.1:1/0");
     let started = Instant::now();
-    let refused = Connection::open(&config, config.url.as_ref().unwrap())
+    let refused = Connection::open(&config, config.url.as_ref().unwrap(), &prometheus::Registry::new())
         .await
         .err()
         .unwrap();

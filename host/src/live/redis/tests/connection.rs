@@ -158,6 +158,32 @@ async fn lost_data_and_lost_scripts_are_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_is_too_slow_is_told_of_a_gap() {
+    let server = Redis::start();
+    let connection = connect(&server.url()).await;
+    let mut subscription = connection.subscribe("c".to_owned());
+    assert_eq!(next(&mut subscription).await, Event::Connected);
+    let flood = Script::new("for i = 1, 20000 do redis.call('SPUBLISH', 'c', i) end return 1");
+    let _: i64 = connection.eval(&flood, &["c"], &("",)).await.unwrap();
+    let given_up = async {
+        while server.cli(&["PUBSUB", "SHARDNUMSUB", "c"]) != "c\n0" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, given_up)
+        .await
+        .expect("the connection is given up");
+    let mut heard = 0;
+    while next(&mut subscription).await != Event::Lost {
+        heard += 1;
+    }
+    assert!((1000..20_000).contains(&heard), "{heard}");
+    assert_eq!(next(&mut subscription).await, Event::Connected);
+    assert_eq!(connection.publish("c", b"x").await.unwrap(), 1);
+    assert_eq!(next(&mut subscription).await, Event::Message("x".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_in_order_run_in_order() {
     let server = Redis::start();
     let connection = connect(&server.url()).await;

@@ -88,3 +88,36 @@ async fn a_node_goes_on_without_redis_and_comes_back_by_itself() {
     assert_eq!(log.matches("goes on by itself").count(), 1, "{log}");
     assert_eq!(log.matches("Redis is connected").count(), 2, "{log}");
 }
+
+#[tokio::test]
+async fn hosts_of_one_node_are_good_on_another() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let database = format!("sqlite:///{}", folder.path().join("shared.db").display());
+    let node = || {
+        Options::default()
+            .env("REDIS_URL", redis.url())
+            .env("DATABASE_URL", &database)
+            .start()
+    };
+    let nodes = (node(), node());
+    let (one, other) = (nodes.0.operator(), nodes.1.operator());
+    let listed = async |client: &Client| client.get("/hosts/available/list").await.ok(200);
+    let _ = one.post("/hosts/register", &host("h", "alice")).await.status_is(201);
+    let _ = other.get("/hosts/h").await.ok(200);
+    eventually("the other node lists it", || async {
+        (listed(&other).await != json!([])).then_some(())
+    })
+    .await;
+    let mut beat = heartbeat();
+    beat["current_players"] = json!(7);
+    let _ = other.post("/hosts/h/heartbeat", &beat).await.ok(200);
+    eventually("the first node hears of it", || async {
+        (listed(&one).await[0]["current_players"] == 7).then_some(())
+    })
+    .await;
+    let _ = other.delete("/hosts/h").await.status_is(204);
+    eventually("the first node forgets it", || async {
+        (one.get("/hosts/h").await.status == 404).then_some(())
+    })
+    .await;
+}

@@ -102,7 +102,7 @@ impl Service {
             .with_context(|| format!("DATA_DIR: cannot create {}", config.service.data_dir.display()))?;
         let storage = open_storage(&config).await?;
         let node = node_name()?;
-        let live = open_live(&config, &node).await?;
+        let live = open_live(&config, &node, &metrics).await?;
         fill_board(&storage, &live).await?;
         let plugins = start_plugins(config.clone(), metrics.clone()).await?;
         let policies = plugins.policies();
@@ -263,11 +263,11 @@ async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
     }
 }
 
-async fn open_live(config: &Config, node: &str) -> anyhow::Result<Live> {
+async fn open_live(config: &Config, node: &str, metrics: &Metrics) -> anyhow::Result<Live> {
     let Some(url) = &config.redis.url else {
         return Ok(live::memory::open());
     };
-    let connection = live::redis::Connection::open(&config.redis, url).await?;
+    let connection = live::redis::Connection::open(&config.redis, url, &metrics.registry).await?;
     Ok(live::redis::open(&connection, node))
 }
 

@@ -23,6 +23,7 @@ mod odd_input;
 mod policies;
 mod policy_build;
 mod rate_limits;
+mod redis;
 mod signaling;
 mod timeouts;
 mod webrtc;

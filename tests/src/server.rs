@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::postgres::{self, Database};
+use crate::redis::Redis;
 use crate::wait::PATIENCE;
 
 /// The API key of every server that the tests start.
@@ -43,6 +44,8 @@ pub struct Options {
     env: BTreeMap<String, String>,
     /// Kept while a server may use it.
     database: Option<Arc<Database>>,
+    /// With `TEST_LIVE=redis`: the server's own Redis.
+    redis: Option<Arc<Redis>>,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
         Self {
             env: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             database: None,
+            redis: None,
         }
     }
 }
@@ -97,10 +101,21 @@ impl Options {
         self
     }
 
+    /// With `TEST_LIVE=redis` and no `REDIS_URL`: a Redis of its own.
+    fn with_live(mut self) -> Self {
+        let in_redis = std::env::var("TEST_LIVE").is_ok_and(|live| live == "redis");
+        if in_redis && !self.env.contains_key("REDIS_URL") {
+            let redis = Arc::new(Redis::start());
+            self = self.env("REDIS_URL", redis.url());
+            self.redis = Some(redis);
+        }
+        self
+    }
+
     /// Starts a server in a fresh data folder and waits until it listens.
     #[must_use]
     pub fn start(self) -> Server {
-        let this = self.with_storage();
+        let this = self.with_storage().with_live();
         let home = tempfile::Builder::new()
             .prefix("p2p-black-box-")
             .tempdir()

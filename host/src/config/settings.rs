@@ -149,13 +149,13 @@ pub const SETTINGS: &[Setting] = &[
     url(
         REDIS,
         "REDIS_URL",
-        "Leave it empty: live state is in memory, on one node. Redis is refused in this version.",
+        "Redis or DragonflyDB for several nodes: redis://[user:password@]host:6379/0, redis+sentinel://host:26379,host:26379/master_name/0 or redis+cluster://host:6379,host:6379; rediss for TLS, with ?ca=/path/of/ca.pem for an authority of your own. Empty: live state is in memory, on one node.",
     ),
     plain(
         REDIS,
         "REDIS_MAX_CONNECTIONS",
         "50",
-        "Without effect in this version, 1 to 10000.",
+        "Connections of this node to Redis at most, 1 to 10000; see docs/operate.md.",
     ),
     secret(
         SECURITY,

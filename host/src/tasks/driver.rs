@@ -32,6 +32,9 @@ pub trait Task: Send + Sync + 'static {
         true
     }
 
+    /// What is left to do when the service stops. Short.
+    async fn stop(&self) {}
+
     /// One run. May be dropped at any await when it takes too long.
     async fn run(&self) -> anyhow::Result<()>;
 }
@@ -113,6 +116,7 @@ impl Driver {
                 let pause = jittered(backoff(interval, failures));
                 next = (started + pause).max(Instant::now());
             }
+            task.stop().await;
             if let Some(lease) = lease {
                 lease.give_up().await;
             }

@@ -66,6 +66,8 @@ struct Sessions {
 #[derive(Default)]
 struct Zone {
     under_way: bool,
+    /// The lease, when this node had it at its last attempt.
+    fence: Option<Fence>,
     tick: u64,
     failures: u32,
     not_before: Timestamp,
@@ -108,8 +110,13 @@ impl Task for NpcBroadcast {
         "npc-broadcast"
     }
 
+    async fn stop(&self) {
+        self.shared.leave(|_| true).await;
+    }
+
     async fn run(&self) -> anyhow::Result<()> {
         let zones = active_zones(&self.shared.app).await?;
+        self.shared.leave(|zone_id| !zones.contains_key(zone_id)).await;
         for (zone_id, sessions) in self.shared.due(zones) {
             let (shared, shutdown) = (self.shared.clone(), self.shutdown.clone());
             self.tracker.spawn(async move {
@@ -160,11 +167,27 @@ async fn active_zones(app: &App) -> anyhow::Result<HashMap<String, Sessions>> {
 }
 
 impl Shared {
-    /// The zones to fetch now, marked as under way, with their sessions. Forgets zones without a session.
+    /// Forgets zones, and lets another node go on with them.
+    async fn leave(&self, left: impl Fn(&str) -> bool) {
+        let mut leases = Vec::new();
+        self.zones.lock().retain(|zone_id, zone| {
+            let leave = !zone.under_way && left(zone_id);
+            if leave {
+                leases.extend(zone.fence.map(|fence| (lease_name(zone_id), fence)));
+            }
+            !leave
+        });
+        let leases = leases
+            .iter()
+            .map(|(name, fence)| self.app.live.leases.release(name, *fence));
+        // Those that do not get through end by themselves.
+        futures_util::future::join_all(leases).await;
+    }
+
+    /// The zones to fetch now, marked as under way, with their sessions.
     fn due(&self, sessions: HashMap<String, Sessions>) -> Vec<(String, Sessions)> {
         let now = self.app.clock.now();
         let mut zones = self.zones.lock();
-        zones.retain(|zone_id, zone| zone.under_way || sessions.contains_key(zone_id));
         let mut due = Vec::new();
         for (zone_id, sessions) in sessions {
             let zone = match zones.entry(zone_id.clone()) {
@@ -201,6 +224,7 @@ impl Shared {
         let Some(zone) = zones.get_mut(zone_id) else {
             return floor;
         };
+        zone.fence = fence;
         zone.tick = (zone.tick + 1).max(floor);
         zone.tick
     }

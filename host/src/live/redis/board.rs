@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::value::to_raw_value;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -25,6 +26,10 @@ use crate::ports::storage::HeartbeatRecord;
 const GATHER: Duration = Duration::from_millis(20);
 /// Hosts of one message.
 const BATCH: usize = 500;
+/// Bytes of one message, unless a single host needs more.
+const MESSAGE: usize = 256 * 1024;
+/// Before news are told again that did not get through.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Hosts with news that were not told yet, at most. What does not fit is dropped; storage has it.
 const MAX_WAITING: usize = 100_000;
 
@@ -130,9 +135,31 @@ impl Shared {
         News::beat(&host)
     }
 
+    /// One message with the first of these changes, as things are now, and what did not fit. None when there is nothing to say.
+    fn write(&self, mut changes: Vec<(String, Change)>) -> (Option<Vec<u8>>, Vec<(String, Change)>) {
+        let (mut news, mut bytes, mut taken) = (Vec::new(), 0, 0);
+        for (host_id, change) in &changes {
+            let written = self.news(host_id, *change).and_then(|new| to_raw_value(&new).ok());
+            if let Some(new) = written {
+                bytes += new.get().len();
+                if bytes > MESSAGE && !news.is_empty() {
+                    break;
+                }
+                news.push(new);
+            }
+            taken += 1;
+        }
+        let rest = changes.split_off(taken);
+        if news.is_empty() {
+            return (None, rest);
+        }
+        let node = self.node.clone();
+        (serde_json::to_vec(&Packet { node, news }).ok(), rest)
+    }
+
     /// Takes over what another node told.
     fn hear(&self, message: &[u8]) {
-        let Ok(packet) = serde_json::from_slice::<Packet>(message) else {
+        let Ok(packet) = serde_json::from_slice::<Packet<News>>(message) else {
             // Of another version perhaps.
             self.missed.store(true, Ordering::Relaxed);
             return;
@@ -171,23 +198,13 @@ async fn tell(shared: Arc<Shared>, connection: Connection) {
         tokio::time::sleep(GATHER).await;
         loop {
             let changes = shared.take();
-            let packet = Packet {
-                node: shared.node.clone(),
-                news: changes
-                    .iter()
-                    .filter_map(|(host_id, change)| shared.news(host_id, *change))
-                    .collect(),
-            };
-            if packet.news.is_empty() {
-                break;
-            }
-            let Ok(message) = serde_json::to_vec(&packet) else {
-                tracing::error!("news of hosts cannot be written as JSON");
-                break;
-            };
+            let (message, rest) = shared.write(changes.clone());
+            shared.put_back(rest);
+            let Some(message) = message else { break };
             if connection.publish(&channel, &message).await.is_err() {
                 shared.put_back(changes);
                 shared.more.notify_one();
+                tokio::time::sleep(PAUSE).await;
                 // Ends with the connection, which is gone with this task.
                 let _ = state.wait_for(|state| state.up).await;
                 break;

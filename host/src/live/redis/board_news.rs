@@ -7,12 +7,12 @@ use crate::domain::clock::Timestamp;
 use crate::domain::host::{Host, Measurements};
 use crate::ports::storage::HeartbeatRecord;
 
-/// One message.
+/// One message. Whoever writes it gives news that are JSON already, and counts their bytes.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Packet {
+pub(super) struct Packet<T> {
     /// Who tells it.
     pub node: String,
-    pub news: Vec<News>,
+    pub news: Vec<T>,
 }
 
 /// What is new of one host.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use prometheus::Registry;
 use redis::{Cmd, FromRedisValue, ToRedisArgs, Value};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -42,9 +43,9 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// When the server does not answer within `START`, or a file of the settings cannot be read. The text names the setting.
-    pub async fn open(config: &RedisConfig, url: &RedisUrl) -> anyhow::Result<Self> {
-        Self::open_to(config, url, Server::new(url.clone())?).await
+    /// When the server does not answer within `START`, a file of the settings cannot be read, or metric names are taken. The text names the setting.
+    pub async fn open(config: &RedisConfig, url: &RedisUrl, registry: &Registry) -> anyhow::Result<Self> {
+        Self::open_to(config, url, Server::new(url.clone())?, registry).await
     }
 
     /// As `open`, with names that no other connection has.
@@ -52,12 +53,17 @@ impl Connection {
     pub(super) async fn open_apart(config: &RedisConfig, url: &RedisUrl) -> anyhow::Result<Self> {
         let mut server = Server::new(url.clone())?;
         server.keys = server.keys.apart();
-        Self::open_to(config, url, server).await
+        Self::open_to(config, url, server, &Registry::new()).await
     }
 
-    async fn open_to(config: &RedisConfig, url: &RedisUrl, server: Server) -> anyhow::Result<Self> {
+    async fn open_to(
+        config: &RedisConfig,
+        url: &RedisUrl,
+        server: Server,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
         let server = Arc::new(server);
-        let status = Arc::new(Status::new(url.to_string(), true));
+        let status = Arc::new(Status::new(url.to_string(), true).counted(registry)?);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let most = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
         let count = processors.min(most.saturating_sub(RESERVED)).max(1);

@@ -12,7 +12,7 @@ use redis::{Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, ToR
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::server::{self, Server};
+use super::server::{Opened, Server};
 use super::status::Status;
 use crate::ports::live::LiveError;
 
@@ -127,15 +127,15 @@ impl Link {
                 Ok::<(), ()>(())
             };
             match server.open(pushes).await {
-                Ok(opened) => {
+                Ok(mut opened) => {
                     let since = Instant::now();
                     self.current.store(Some(Arc::new(Current {
                         connection: opened.connection.clone(),
                         lost: lost.clone(),
                         loaded: Mutex::default(),
                     })));
-                    status.opened(opened.epoch, opened.sharded);
-                    let why = watch(opened.connection, &server, &status, &lost).await;
+                    status.opened(opened.epoch.clone(), opened.sharded);
+                    let why = watch(&mut opened, &server, &status, &lost).await;
                     lost.cancel();
                     self.current.store(None);
                     status.lost(why);
@@ -162,20 +162,13 @@ impl Current {
 }
 
 /// Tries the connection on and on; returns why it is of no use any more.
-pub(super) async fn watch(
-    mut connection: MultiplexedConnection,
-    server: &Server,
-    status: &Status,
-    lost: &CancellationToken,
-) -> String {
+pub(super) async fn watch(opened: &mut Opened, server: &Server, status: &Status, lost: &CancellationToken) -> String {
     loop {
         tokio::select! {
             () = lost.cancelled() => return "the connection was lost or too slow".to_owned(),
             () = tokio::time::sleep(KEEPALIVE) => {}
         }
-        let alive = lost
-            .run_until_cancelled(server::epoch(&mut connection, server.keys))
-            .await;
+        let alive = lost.run_until_cancelled(opened.look(server.keys)).await;
         match alive {
             Some(Ok(epoch)) => status.saw(epoch),
             Some(Err(error)) => return error.to_string(),

@@ -35,7 +35,9 @@ pub(super) struct Server {
 /// A new connection, and what was found at the other end.
 pub(super) struct Opened {
     pub connection: MultiplexedConnection,
-    /// Different when the server has lost its data.
+    /// Host and port.
+    address: String,
+    /// See `Opened::look`.
     pub epoch: String,
     /// The server has sharded channels.
     pub sharded: bool,
@@ -64,8 +66,9 @@ impl Server {
             let connected = self.connect(&host, port, settings, &config).await;
             let mut connection = connected.with_context(|| format!("{host}:{port}"))?;
             // A write, so that a replica or a server that still loads is no success.
-            let epoch = epoch(&mut connection, self.keys).await;
-            let epoch = epoch.with_context(|| format!("{host}:{port} takes no writes"))?;
+            let address = format!("{host}:{port}");
+            let epoch = epoch(&mut connection, self.keys, &address).await;
+            let epoch = epoch.with_context(|| format!("{address} takes no writes"))?;
             let sharded = cmd("SPUBLISH")
                 .arg(self.keys.probe())
                 .arg("")
@@ -73,6 +76,7 @@ impl Server {
                 .await;
             Ok(Opened {
                 connection,
+                address,
                 epoch,
                 sharded: sharded.is_ok(),
             })
@@ -169,21 +173,30 @@ impl Server {
     }
 }
 
+impl Opened {
+    /// Tries the connection. The answer is different when the server has lost its data, and at another server, which may lack
+    /// what the first one had.
+    pub(super) async fn look(&mut self, keys: Keys) -> redis::RedisResult<String> {
+        epoch(&mut self.connection, keys, &self.address).await
+    }
+}
+
 /// Reads the mark of the data's life, keeps it, and sets one where there is none.
-pub(super) async fn epoch(connection: &mut MultiplexedConnection, keys: Keys) -> redis::RedisResult<String> {
+async fn epoch(connection: &mut MultiplexedConnection, keys: Keys, address: &str) -> redis::RedisResult<String> {
     let key = keys.epoch();
     let mut keep = cmd("GETEX");
     keep.arg(&key).arg("EX").arg(EPOCH_TTL);
-    if let Some(epoch) = keep.query_async::<Option<String>>(connection).await? {
-        return Ok(epoch);
+    let mut mark: Option<String> = keep.query_async(connection).await?;
+    if mark.is_none() {
+        let mut bytes = [0_u8; 8];
+        // Without randomness the marks of two lives may be the same, and the loss is noticed by the reconnect alone.
+        let _ = getrandom::fill(&mut bytes);
+        let mut set = cmd("SET");
+        set.arg(&key).arg(hex::encode(bytes)).arg("NX").arg("EX").arg(EPOCH_TTL);
+        set.exec_async(connection).await?;
+        mark = cmd("GET").arg(&key).query_async(connection).await?;
     }
-    let mut bytes = [0_u8; 8];
-    // Without randomness the marks of two lives may be the same, and the loss is noticed by the reconnect alone.
-    let _ = getrandom::fill(&mut bytes);
-    let mut set = cmd("SET");
-    set.arg(&key).arg(hex::encode(bytes)).arg("NX").arg("EX").arg(EPOCH_TTL);
-    set.exec_async(connection).await?;
-    cmd("GET").arg(&key).query_async(connection).await
+    Ok(format!("{} at {address}", mark.unwrap_or_default()))
 }
 
 fn login(user: Option<&str>, password: Option<&SecretString>) -> RedisConnectionInfo {

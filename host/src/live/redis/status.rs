@@ -1,6 +1,7 @@
 //! Whether Redis answers, and in which life of its data. Tells the log of every change, once.
 
 use parking_lot::Mutex;
+use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::watch;
 
 /// What is known of the server.
@@ -23,6 +24,22 @@ pub(super) struct Status {
     loud: bool,
     state: watch::Sender<State>,
     inner: Mutex<Inner>,
+    metrics: Option<Metrics>,
+}
+
+struct Metrics {
+    up: IntGauge,
+    losses: IntCounter,
+}
+
+impl Metrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let up = IntGauge::new("p2p_redis_up", "1 while Redis answers this node")?;
+        let losses = IntCounter::new("p2p_redis_losses_total", "Times Redis went away or lost its data")?;
+        registry.register(Box::new(up.clone()))?;
+        registry.register(Box::new(losses.clone()))?;
+        Ok(Self { up, losses })
+    }
 }
 
 #[derive(Default)]
@@ -39,6 +56,22 @@ impl Status {
             loud,
             state: watch::Sender::default(),
             inner: Mutex::default(),
+            metrics: None,
+        }
+    }
+
+    /// Counts on this registry from now on.
+    pub(super) fn counted(self, registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            metrics: Some(Metrics::register(registry)?),
+            ..self
+        })
+    }
+
+    fn count(&self, up: bool, losses: u64) {
+        if let Some(metrics) = &self.metrics {
+            metrics.up.set(up.into());
+            metrics.losses.inc_by(losses);
         }
     }
 
@@ -60,6 +93,7 @@ impl Status {
         inner.open += 1;
         inner.error = None;
         let first = inner.open == 1;
+        let known = inner.epoch.is_some() && !first;
         let new_life = inner.epoch.as_ref() != Some(&epoch);
         inner.epoch = Some(epoch);
         self.state.send_modify(|state| {
@@ -67,6 +101,7 @@ impl Status {
             state.sharded = sharded;
             state.generation += u64::from(first || new_life);
         });
+        self.count(true, u64::from(new_life && known));
         if first && self.loud {
             tracing::info!(server = self.place, "Redis is connected");
         }
@@ -79,6 +114,7 @@ impl Status {
         }
         inner.epoch = Some(epoch);
         self.state.send_modify(|state| state.generation += 1);
+        self.count(true, 1);
         if self.loud {
             tracing::warn!(
                 server = self.place,
@@ -94,6 +130,7 @@ impl Status {
             return;
         }
         self.state.send_modify(|state| state.up = false);
+        self.count(false, 1);
         if self.loud {
             tracing::warn!(server = self.place, why, "Redis is away; this node goes on by itself");
         }

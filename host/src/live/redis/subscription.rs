@@ -73,14 +73,16 @@ async fn keep(server: Arc<Server>, channel: String, events: mpsc::Sender<Event>)
                 let subscribed = cmd(name).arg(&channel).exec_async(&mut opened.connection).await;
                 match subscribed {
                     Ok(()) => {
-                        link::watch(opened.connection, &server, &status, &lost).await;
-                        lost.cancel();
-                        pauses.after(since.elapsed());
-                        if events.send(Event::Lost).await.is_err() {
-                            return;
-                        }
+                        link::watch(&mut opened, &server, &status, &lost).await;
                     }
                     Err(error) => status.failed(error.into()),
+                }
+                lost.cancel();
+                // The listener may take its time with what comes before the next event.
+                drop(opened);
+                pauses.after(since.elapsed());
+                if events.send(Event::Lost).await.is_err() {
+                    return;
                 }
             }
             Err(error) => status.failed(error),

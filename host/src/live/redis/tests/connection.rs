@@ -50,7 +50,7 @@ async fn passwords_are_asked_for_and_told() {
     works(&connect(&format!("redis://coordinator:pa%2Fss@{place}")).await).await;
     works(&connect(&format!("redis://:other@{place}")).await).await;
     let config = config(&format!("redis://coordinator:wrong-one@{place}"));
-    let refused = Connection::open(&config, config.url.as_ref().unwrap())
+    let refused = Connection::open(&config, config.url.as_ref().unwrap(), &prometheus::Registry::new())
         .await
         .err()
         .unwrap();
@@ -68,7 +68,7 @@ async fn tls_works_with_the_right_authority_alone() {
     works(&connect(&server.url()).await).await;
     let without = server.url().split_once('?').unwrap().0.to_owned();
     let config = config(&without);
-    let refused = Connection::open(&config, config.url.as_ref().unwrap())
+    let refused = Connection::open(&config, config.url.as_ref().unwrap(), &prometheus::Registry::new())
         .await
         .err()
         .unwrap();
@@ -99,7 +99,7 @@ async fn sentinels_lead_to_the_new_master() {
 async fn nobody_there_is_told_once_with_the_mend() {
     let config = config("redis://127.0.0.1:1/0");
     let started = Instant::now();
-    let refused = Connection::open(&config, config.url.as_ref().unwrap())
+    let refused = Connection::open(&config, config.url.as_ref().unwrap(), &prometheus::Registry::new())
         .await
         .err()
         .unwrap();
@@ -155,6 +155,32 @@ async fn lost_data_and_lost_scripts_are_noticed() {
     server.cli(&["FLUSHALL"]);
     let state = until(&connection, |state| state.generation == 2).await;
     assert!(state.up);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_is_too_slow_is_told_of_a_gap() {
+    let server = Redis::start();
+    let connection = connect(&server.url()).await;
+    let mut subscription = connection.subscribe("c".to_owned());
+    assert_eq!(next(&mut subscription).await, Event::Connected);
+    let flood = Script::new("for i = 1, 20000 do redis.call('SPUBLISH', 'c', i) end return 1");
+    let _: i64 = connection.eval(&flood, &["c"], &("",)).await.unwrap();
+    let given_up = async {
+        while server.cli(&["PUBSUB", "SHARDNUMSUB", "c"]) != "c\n0" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, given_up)
+        .await
+        .expect("the connection is given up");
+    let mut heard = 0;
+    while next(&mut subscription).await != Event::Lost {
+        heard += 1;
+    }
+    assert!((1000..20_000).contains(&heard), "{heard}");
+    assert_eq!(next(&mut subscription).await, Event::Connected);
+    assert_eq!(connection.publish("c", b"x").await.unwrap(), 1);
+    assert_eq!(next(&mut subscription).await, Event::Message("x".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,9 @@ fn config(url: &str) -> RedisConfig {
 
 async fn connect(url: &str) -> Connection {
     let config = config(url);
-    Connection::open(&config, config.url.as_ref().unwrap()).await.unwrap()
+    Connection::open(&config, config.url.as_ref().unwrap(), &prometheus::Registry::new())
+        .await
+        .unwrap()
 }
 
 /// Waits for a state; fails when it does not come.

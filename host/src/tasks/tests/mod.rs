@@ -1,7 +1,9 @@
 //! The tasks over an embedded database, with a clock that the test moves: what each changes, tells and leaves alone.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+mod fleet;
+mod npcs_alone;
+
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -14,10 +16,11 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::host::{Host, HostStatus, Measurements, Registration};
 use crate::domain::session::{Session, SessionKey, SessionStatus};
 use crate::domain::zone::ZoneDefinition;
-use crate::ports::npc_source::{NpcError, NpcRecord, NpcSource};
+use crate::ports::live::Live;
+use crate::ports::npc_source::NpcRecord;
 use crate::ports::peers::{PeerNotifier, Push};
 use crate::ports::policies::*;
-use crate::ports::storage::{Changed, NewSession, Opened, Registered};
+use crate::ports::storage::{Changed, NewSession, Opened, Registered, Storage};
 use crate::telemetry::metrics::Metrics;
 
 struct TestClock(AtomicI64);
@@ -97,6 +100,16 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let storage = crate::storage::sqlite::open(&dir.path().join("test.db"), 2)
+            .await
+            .unwrap();
+        let fixture = Self::node(storage, crate::live::memory::open(), dir);
+        fixture.register_host().await;
+        fixture
+    }
+
+    /// One node over the given stores.
+    fn node(storage: Storage, live: Live, dir: tempfile::TempDir) -> Self {
         let (config, report) = load(&Source::of(&[("NPC_BROADCAST_INTERVAL", "1")], &[]), Mode::Check);
         let config = Arc::new(config.unwrap_or_else(|| panic!("{:?}", report.problems)));
         let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
@@ -110,10 +123,8 @@ impl Fixture {
             config,
             started_at: clock.now(),
             clock: clock.clone(),
-            storage: crate::storage::sqlite::open(&dir.path().join("test.db"), 2)
-                .await
-                .unwrap(),
-            live: crate::live::memory::open(),
+            storage,
+            live,
             policies: Policies {
                 host_selection: policies.clone(),
                 rate_limit: policies.clone(),
@@ -124,15 +135,13 @@ impl Fixture {
             metrics: Arc::new(Metrics::new("test").unwrap()),
             readings: Default::default(),
         });
-        let fixture = Self {
+        Self {
             app,
             clock,
             peers,
             sent,
             _dir: dir,
-        };
-        fixture.register_host().await;
-        fixture
+        }
     }
 
     async fn register_host(&self) {
@@ -368,73 +377,4 @@ async fn old_sessions_are_removed() {
     fixture.clock.forward(2 * 24 * 60);
     task.run().await.unwrap();
     assert!(!found().await);
-}
-
-/// Zones by name: `slow` never answers, `broken` fails, all others have one NPC.
-#[derive(Default)]
-struct TestSource {
-    asked: Mutex<HashMap<String, usize>>,
-    slow: AtomicUsize,
-}
-
-#[async_trait]
-impl NpcSource for TestSource {
-    async fn zone_npcs(&self, zone_id: &str) -> Result<Vec<NpcRecord>, NpcError> {
-        *self.asked.lock().entry(zone_id.to_owned()).or_default() += 1;
-        match zone_id {
-            "slow" => {
-                self.slow.fetch_add(1, Ordering::SeqCst);
-                std::future::pending().await
-            }
-            "broken" => Err(NpcError::Unavailable("status 500".into())),
-            _ => Ok(vec![NpcRecord::from_iter([("id".to_owned(), 1.into())])]),
-        }
-    }
-
-    async fn healthy(&self) -> bool {
-        true
-    }
-}
-
-#[tokio::test]
-async fn a_slow_or_failing_zone_does_not_hold_up_others() {
-    let mut fixture = Fixture::new().await;
-    for zone in ["slow", "broken", "good"] {
-        fixture.session(&format!("session-{zone}"), zone).await;
-    }
-    let source = Arc::new(TestSource::default());
-    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let task = npcs::NpcBroadcast::new(
-        fixture.app.clone(),
-        source.clone(),
-        "node",
-        tracker.clone(),
-        shutdown.clone(),
-    )
-    .unwrap();
-    for tick in 1..=3 {
-        task.run().await.unwrap();
-        let push = fixture.sent.recv().await.unwrap();
-        assert_eq!(push["type"], "npc-state");
-        assert_eq!(push["session_id"], "session-good");
-        assert_eq!(push["tick"], tick);
-        assert_eq!(push["npcs"], serde_json::json!([{"id": 1, "seen": true}]));
-        all_but_the_slow_one(&tracker).await;
-    }
-    assert_eq!(source.asked.lock()["slow"], 1, "an attempt under way is not doubled");
-    assert_eq!(source.asked.lock()["broken"], 1, "a failing zone waits");
-    fixture.clock.forward(1);
-    task.run().await.unwrap();
-    all_but_the_slow_one(&tracker).await;
-    shutdown.cancel();
-    tracker.close();
-    tracker.wait().await;
-    assert_eq!(source.asked.lock()["broken"], 2);
-}
-
-/// Waits for the attempts of a tick.
-async fn all_but_the_slow_one(tracker: &TaskTracker) {
-    while tracker.len() > 1 {
-        tokio::task::yield_now().await;
-    }
 }

@@ -20,7 +20,7 @@ pub const PASSWORD: &str = "throw-away";
 
 /// Reads commands, one a line, and answers each with a line. `$1` is the folder, `$2` PostgreSQL's programs.
 const KEEPER: &str = r#"
-trap '' INT TERM HUP
+trap '' INT TERM HUP PIPE
 pid=
 all() { echo "$pid $(cat "/proc/$pid/task/$pid/children" 2>/dev/null)"; }
 while read -r word port; do
@@ -40,6 +40,8 @@ if [ -n "$pid" ]; then
     kill -QUIT "$pid"
     wait "$pid"
 fi
+# What a killed server leaves in the system: its key and number are in line 7.
+sed -n 7p "$1/data/postmaster.pid" | { read -r key id && ipcrm -m "$id"; }
 rm -rf "$1"
 "#;
 

@@ -24,7 +24,8 @@ impl SessionRepository for Database {
     async fn open(&self, session: &NewSession, now: Timestamp) -> Result<Opened> {
         let players = u32::try_from(session.players.len()).unwrap_or(u32::MAX);
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let host = lock_host(&mut tx, &session.host).await?;
             let Some(zone) = lock_zone(&mut tx, &session.zone).await? else {
                 return Ok(Opened::Refused(FallbackReason::ZoneUnknown));
@@ -115,7 +116,8 @@ impl SessionRepository for Database {
 
     async fn move_host(&self, key: &SessionKey, from: &str, to: &str, now: Timestamp) -> Result<Changed> {
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let host = lock_host(&mut tx, to).await?;
             let Some(before) = lock(&mut tx, key).await? else {
                 return Ok(Changed::NotFound);
@@ -196,7 +198,8 @@ impl SessionRepository for Database {
 
     async fn expire(&self, cutoff: Timestamp, now: Timestamp) -> Result<Vec<Session>> {
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let rows = sqlx::query(sql::EXPIRE)
                 .bind(cutoff)
                 .bind(now)
@@ -274,7 +277,8 @@ impl Database {
     ) -> Result<Changed> {
         let rule = &rule;
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let Some(before) = lock(&mut tx, key).await? else {
                 return Ok(Changed::NotFound);
             };

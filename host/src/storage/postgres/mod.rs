@@ -71,6 +71,7 @@ pub async fn open(url: &str, limits: Limits) -> anyhow::Result<Storage> {
         .connect_with(options.clone())
         .await
         .map_err(|error| connect::explain(error, &options))?;
+    tracing::info!("{} is open", connect::place(&options));
     let database = Arc::new(Database {
         pool,
         lost,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, Row};
 
 use super::{Database, hosts, key, number, sql, status, zones};
 use crate::domain::clock::Timestamp;
@@ -73,7 +73,7 @@ impl SessionRepository for Database {
 
     async fn list(&self, filter: &SessionFilter) -> Result<Vec<Session>> {
         self.again(move || async move {
-            let mut query = list(filter);
+            let mut query = sql::list(filter);
             let rows = query.build().fetch_all(&mut *self.connection().await?).await?;
             rows.iter().map(read).collect()
         })
@@ -306,29 +306,6 @@ impl Database {
         })
         .await
     }
-}
-
-/// The statement for a list.
-pub(super) fn list(filter: &SessionFilter) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(sql::LIST);
-    if let Some(host) = &filter.host {
-        query.push(" AND host = ").push_bind(key(host).map(str::to_owned));
-    }
-    if let Some(zone) = &filter.zone {
-        query
-            .push(" AND zone_id = (SELECT id FROM zones WHERE zone_id = ")
-            .push_bind(key(zone).map(str::to_owned))
-            .push(")");
-    }
-    if !filter.statuses.is_empty() {
-        let names: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
-        query.push(" AND status = ANY (").push_bind(names).push(")");
-    }
-    query
-        .push(" ORDER BY id DESC LIMIT ")
-        .push_bind(i64::from(filter.limit));
-    query.push(" OFFSET ").push_bind(i64::from(filter.offset));
-    query
 }
 
 /// Whether the host takes this session beside the others that it serves.

@@ -64,6 +64,17 @@ pub struct Limits {
 /// The database does not answer within a few seconds, refuses, or holds a schema that this program does not know. The text says
 /// what to do.
 pub async fn open(url: &str, limits: Limits) -> anyhow::Result<Storage> {
+    let database = Arc::new(reach(url, limits).await?);
+    Ok(Storage {
+        hosts: database.clone(),
+        zones: database.clone(),
+        sessions: database.clone(),
+        refresh: database.clone(),
+        health: database,
+    })
+}
+
+async fn reach(url: &str, limits: Limits) -> anyhow::Result<Database> {
     let options = connect::options(url, limits.statement)?;
     connect::prepare(&options).await?;
     let lost = Arc::new(Mutex::new(None));
@@ -72,17 +83,10 @@ pub async fn open(url: &str, limits: Limits) -> anyhow::Result<Storage> {
         .await
         .map_err(|error| connect::explain(error, &options))?;
     tracing::info!("{} is open", connect::place(&options));
-    let database = Arc::new(Database {
+    Ok(Database {
         pool,
         lost,
         patience: limits.statement + SLACK,
-    });
-    Ok(Storage {
-        hosts: database.clone(),
-        zones: database.clone(),
-        sessions: database.clone(),
-        refresh: database.clone(),
-        health: database,
     })
 }
 

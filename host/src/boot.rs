@@ -256,9 +256,7 @@ async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
                 statement: config.database.statement_timeout,
             };
             let storage = storage::postgres::open(url.expose_secret(), limits).await;
-            let storage = storage.context("DATABASE_URL")?;
-            tracing::info!("PostgreSQL is open");
-            Ok(storage)
+            storage.context("DATABASE_URL")
         }
     }
 }

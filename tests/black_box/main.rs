@@ -22,6 +22,7 @@ mod npcs;
 mod odd_input;
 mod policies;
 mod policy_build;
+mod postgres;
 mod rate_limits;
 mod redis;
 mod signaling;

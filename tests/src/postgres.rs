@@ -18,30 +18,8 @@ use crate::wait::PATIENCE;
 /// The superuser's password on servers that the tests start.
 pub const PASSWORD: &str = "throw-away";
 
-/// Reads commands, one a line, and answers each with a line. `$1` is the folder, `$2` PostgreSQL's programs.
-const KEEPER: &str = r#"
-trap '' INT TERM HUP
-pid=
-all() { echo "$pid $(cat "/proc/$pid/task/$pid/children" 2>/dev/null)"; }
-while read -r word port; do
-    case $word in
-        init) "$2/initdb" -D "$1/data" -U postgres --pwfile="$1/password" -E UTF8 --locale=C -A scram-sha-256 --no-sync \
-                >"$1/log" 2>&1 && cat "$1/more.conf" >>"$1/data/postgresql.conf" ;;
-        start) "$2/postgres" -D "$1/data" -p "$port" >>"$1/log" 2>&1 </dev/null & pid=$! ;;
-        stop) kill -INT "$pid"; wait "$pid" ;;
-        kill) kill -KILL $(all); wait "$pid" ;;
-        pause) kill -STOP $(all) ;;
-        resume) kill -CONT $(all) ;;
-    esac
-    echo "$?"
-done
-if [ -n "$pid" ]; then
-    kill -CONT $(all)
-    kill -QUIT "$pid"
-    wait "$pid"
-fi
-rm -rf "$1"
-"#;
+/// The keeper of a server; the file says what it understands.
+const KEEPER: &str = include_str!("postgres.sh");
 
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'

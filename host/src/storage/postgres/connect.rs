@@ -197,7 +197,7 @@ fn migration(error: MigrateError, options: &PgConnectOptions) -> anyhow::Error {
 }
 
 /// Where the database is; never the password.
-fn place(options: &PgConnectOptions) -> String {
+pub(super) fn place(options: &PgConnectOptions) -> String {
     let user = options.get_username();
     let database = options.get_database().unwrap_or(user);
     let server = options.get_socket().map_or_else(

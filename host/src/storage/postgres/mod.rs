@@ -6,6 +6,7 @@
 mod connect;
 mod fault;
 mod hosts;
+mod lease;
 mod moment;
 mod refresh;
 mod sessions;
@@ -17,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPoolOptions, PgRow};
-use sqlx::{Connection as _, PgPool, Postgres, Row, Transaction};
+use sqlx::{Connection as _, PgConnection, PgPool, Row};
 
 use self::fault::{failed, is_conflict, is_dead};
+use self::lease::Lease;
 use crate::ports::storage::{Result, Storage, StorageError, StorageHealth};
 
 /// How long a call waits for a connection, an opening one included.
@@ -63,6 +64,17 @@ pub struct Limits {
 /// The database does not answer within a few seconds, refuses, or holds a schema that this program does not know. The text says
 /// what to do.
 pub async fn open(url: &str, limits: Limits) -> anyhow::Result<Storage> {
+    let database = Arc::new(reach(url, limits).await?);
+    Ok(Storage {
+        hosts: database.clone(),
+        zones: database.clone(),
+        sessions: database.clone(),
+        refresh: database.clone(),
+        health: database,
+    })
+}
+
+async fn reach(url: &str, limits: Limits) -> anyhow::Result<Database> {
     let options = connect::options(url, limits.statement)?;
     connect::prepare(&options).await?;
     let lost = Arc::new(Mutex::new(None));
@@ -70,17 +82,11 @@ pub async fn open(url: &str, limits: Limits) -> anyhow::Result<Storage> {
         .connect_with(options.clone())
         .await
         .map_err(|error| connect::explain(error, &options))?;
-    let database = Arc::new(Database {
+    tracing::info!("{} is open", connect::place(&options));
+    Ok(Database {
         pool,
         lost,
         patience: limits.statement + SLACK,
-    });
-    Ok(Storage {
-        hosts: database.clone(),
-        zones: database.clone(),
-        sessions: database.clone(),
-        refresh: database.clone(),
-        health: database,
     })
 }
 
@@ -98,14 +104,13 @@ fn pool(limits: Limits, lost: Lost) -> PgPoolOptions {
         .before_acquire(move |connection, used| {
             let suspect = lost.lock().is_some_and(|at| at.elapsed() < used.idle_for);
             let test = suspect || used.idle_for > FRESH;
-            Box::pin(async move {
-                if !test {
-                    return Ok(true);
-                }
-                let answer = tokio::time::timeout(TEST_TIMEOUT, connection.ping()).await;
-                Ok(matches!(answer, Ok(Ok(()))))
-            })
+            Box::pin(async move { Ok(!test || answers(connection).await) })
         })
+}
+
+async fn answers(connection: &mut PgConnection) -> bool {
+    let answer = tokio::time::timeout(TEST_TIMEOUT, connection.ping()).await;
+    matches!(answer, Ok(Ok(())))
 }
 
 /// The open database.
@@ -116,22 +121,8 @@ struct Database {
 }
 
 impl Database {
-    async fn connection(&self) -> sqlx::Result<PoolConnection<Postgres>> {
-        self.pool.acquire().await
-    }
-
-    /// Starts a transaction. Nothing has happened yet, so a dead connection is replaced by another one.
-    async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        let mut left = REPEATS;
-        loop {
-            match self.pool.begin().await {
-                Err(error) if left > 0 && is_dead(&error) => {
-                    self.suspect();
-                    left -= 1;
-                }
-                answer => return answer,
-            }
-        }
+    async fn connection(&self) -> sqlx::Result<Lease> {
+        self.pool.acquire().await.map(Lease::of)
     }
 
     /// Has every connection that is idle now tested before its next use.
@@ -139,12 +130,15 @@ impl Database {
         *self.lost.lock() = Some(Instant::now());
     }
 
-    /// Does work that must not be done twice. It is repeated only when the server has undone it whole.
+    /// Does work that must not be done twice. It is repeated only when the server has undone it whole, or it has not begun.
     async fn once<T, F>(&self, work: impl Fn() -> F + Send + Sync) -> Result<T>
     where
         F: Future<Output = sqlx::Result<T>> + Send,
     {
-        self.run(work, is_conflict).await
+        self.run(self.patience, work, |error| {
+            is_conflict(error) || matches!(error, sqlx::Error::BeginFailed)
+        })
+        .await
     }
 
     /// Does work that leaves the same behind when it is done twice: a lost connection is a reason to repeat it.
@@ -152,11 +146,13 @@ impl Database {
     where
         F: Future<Output = sqlx::Result<T>> + Send,
     {
-        self.run(work, |error| is_conflict(error) || is_dead(error)).await
+        self.run(self.patience, work, |error| is_conflict(error) || is_dead(error))
+            .await
     }
 
     async fn run<T, F>(
         &self,
+        patience: Duration,
         work: impl Fn() -> F + Send + Sync,
         repeat: impl Fn(&sqlx::Error) -> bool + Send + Sync,
     ) -> Result<T>
@@ -182,8 +178,9 @@ impl Database {
                 pause *= 2;
             }
         };
-        tokio::time::timeout(self.patience, attempts).await.unwrap_or_else(|_| {
-            let error = anyhow::anyhow!("the database did not answer within {:?}", self.patience);
+        tokio::time::timeout(patience, attempts).await.unwrap_or_else(|_| {
+            self.suspect();
+            let error = anyhow::anyhow!("the database did not answer within {patience:?}");
             Err(StorageError::Unavailable(error))
         })
     }
@@ -206,17 +203,14 @@ impl StorageHealth for Database {
 
     /// A server that takes no writes, as after a failover, does not answer for this purpose.
     async fn ping(&self) -> Result<()> {
-        let ask = self.again(move || async move {
+        let ask = move || async move {
             sqlx::query_scalar::<_, bool>("SELECT current_setting('transaction_read_only')::BOOLEAN")
                 .fetch_one(&mut *self.connection().await?)
                 .await
-        });
-        let unavailable = |text: &'static str| StorageError::Unavailable(anyhow::anyhow!(text));
-        match tokio::time::timeout(PING_TIMEOUT, ask).await {
-            Ok(Ok(false)) => Ok(()),
-            Ok(Ok(true)) => Err(unavailable("the database is read-only")),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(unavailable("the database did not answer in time")),
+        };
+        match self.run(PING_TIMEOUT, ask, is_dead).await? {
+            false => Ok(()),
+            true => Err(StorageError::Unavailable(anyhow::anyhow!("the database is read-only"))),
         }
     }
 

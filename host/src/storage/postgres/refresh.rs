@@ -52,7 +52,8 @@ impl RefreshRepository for Database {
         now: Timestamp,
     ) -> Result<Rotated> {
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let row = sqlx::query(LOCK)
                 .bind(key(family_id))
                 .bind(now)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, Row};
 
 use super::{Database, hosts, key, number, sql, status, zones};
 use crate::domain::clock::Timestamp;
@@ -24,7 +24,8 @@ impl SessionRepository for Database {
     async fn open(&self, session: &NewSession, now: Timestamp) -> Result<Opened> {
         let players = u32::try_from(session.players.len()).unwrap_or(u32::MAX);
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let host = lock_host(&mut tx, &session.host).await?;
             let Some(zone) = lock_zone(&mut tx, &session.zone).await? else {
                 return Ok(Opened::Refused(FallbackReason::ZoneUnknown));
@@ -72,7 +73,7 @@ impl SessionRepository for Database {
 
     async fn list(&self, filter: &SessionFilter) -> Result<Vec<Session>> {
         self.again(move || async move {
-            let mut query = list(filter);
+            let mut query = sql::list(filter);
             let rows = query.build().fetch_all(&mut *self.connection().await?).await?;
             rows.iter().map(read).collect()
         })
@@ -115,7 +116,8 @@ impl SessionRepository for Database {
 
     async fn move_host(&self, key: &SessionKey, from: &str, to: &str, now: Timestamp) -> Result<Changed> {
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let host = lock_host(&mut tx, to).await?;
             let Some(before) = lock(&mut tx, key).await? else {
                 return Ok(Changed::NotFound);
@@ -196,7 +198,8 @@ impl SessionRepository for Database {
 
     async fn expire(&self, cutoff: Timestamp, now: Timestamp) -> Result<Vec<Session>> {
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let rows = sqlx::query(sql::EXPIRE)
                 .bind(cutoff)
                 .bind(now)
@@ -274,7 +277,8 @@ impl Database {
     ) -> Result<Changed> {
         let rule = &rule;
         self.once(move || async move {
-            let mut tx = self.begin().await?;
+            let mut lease = self.connection().await?;
+            let mut tx = lease.begin().await?;
             let Some(before) = lock(&mut tx, key).await? else {
                 return Ok(Changed::NotFound);
             };
@@ -302,29 +306,6 @@ impl Database {
         })
         .await
     }
-}
-
-/// The statement for a list.
-pub(super) fn list(filter: &SessionFilter) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(sql::LIST);
-    if let Some(host) = &filter.host {
-        query.push(" AND host = ").push_bind(key(host).map(str::to_owned));
-    }
-    if let Some(zone) = &filter.zone {
-        query
-            .push(" AND zone_id = (SELECT id FROM zones WHERE zone_id = ")
-            .push_bind(key(zone).map(str::to_owned))
-            .push(")");
-    }
-    if !filter.statuses.is_empty() {
-        let names: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
-        query.push(" AND status = ANY (").push_bind(names).push(")");
-    }
-    query
-        .push(" ORDER BY id DESC LIMIT ")
-        .push_bind(i64::from(filter.limit));
-    query.push(" OFFSET ").push_bind(i64::from(filter.offset));
-    query
 }
 
 /// Whether the host takes this session beside the others that it serves.

@@ -1,5 +1,10 @@
 //! The statements of `sessions`. Text only; who sends them holds the locks that they rely on.
 
+use sqlx::{Postgres, QueryBuilder};
+
+use super::key;
+use crate::ports::storage::SessionFilter;
+
 /// The columns by name: a `*` would change its meaning under the statements that another node's migration finds prepared.
 macro_rules! columns {
     () => {
@@ -55,8 +60,7 @@ pub(super) const LOCK_BY_NAME: &str = concat!(
     " FROM p2p_sessions WHERE session_id = $1 FOR NO KEY UPDATE"
 );
 
-/// How every list starts.
-pub(super) const LIST: &str = concat!("SELECT ", columns!(), " FROM p2p_sessions WHERE TRUE");
+const LIST: &str = concat!("SELECT ", columns!(), " FROM p2p_sessions WHERE TRUE");
 
 /// The session is locked. The zone is touched only when there is something to count.
 pub(super) const SAVE: &str = "
@@ -118,3 +122,26 @@ pub(super) const SUMS: &str = "
         (SELECT COALESCE(SUM(current_players), 0)::BIGINT FROM p2p_sessions WHERE status = 'active') AS players,
         (SELECT AVG(average_latency_ms) FROM p2p_sessions WHERE status = 'active' AND average_latency_ms > 0) AS latency
     FROM p2p_sessions GROUP BY status";
+
+/// The statement for a list.
+pub(super) fn list(filter: &SessionFilter) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(LIST);
+    if let Some(host) = &filter.host {
+        query.push(" AND host = ").push_bind(key(host).map(str::to_owned));
+    }
+    if let Some(zone) = &filter.zone {
+        query
+            .push(" AND zone_id = (SELECT id FROM zones WHERE zone_id = ")
+            .push_bind(key(zone).map(str::to_owned))
+            .push(")");
+    }
+    if !filter.statuses.is_empty() {
+        let names: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        query.push(" AND status = ANY (").push_bind(names).push(")");
+    }
+    query
+        .push(" ORDER BY id DESC LIMIT ")
+        .push_bind(i64::from(filter.limit));
+    query.push(" OFFSET ").push_bind(i64::from(filter.offset));
+    query
+}

@@ -2,6 +2,7 @@
 
 mod opening;
 mod outage;
+mod patience;
 mod plans;
 mod sharing;
 mod tls;

@@ -78,6 +78,60 @@ async fn it_goes_and_comes_back() {
     all_is_well(&store).await;
 }
 
+/// Hands on what is sent through it, until the connections that are open are cut off without a word.
+async fn a_way_to(port: u16) -> (u16, tokio::sync::watch::Sender<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = listener.local_addr().unwrap().port();
+    let (cut, cuts) = tokio::sync::watch::channel(());
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut cuts = cuts.clone();
+            cuts.mark_unchanged();
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    // Both ends stay open, and nothing passes any more.
+                    _ = cuts.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (here, cut)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_goes_silent_is_replaced() {
+    let server = Postgres::start();
+    let database = server.database();
+    let (port, cut) = a_way_to(server.port()).await;
+    let url = database
+        .url()
+        .replace(&format!(":{}/", server.port()), &format!(":{port}/"));
+    let limits = Limits {
+        kept: 1,
+        most: 1,
+        ..SHORT
+    };
+    let store = open(&url, limits).await.unwrap();
+    a_zone(&store, "plaza").await;
+    cut.send(()).unwrap();
+    // Whether the cut met this call or the one before on its way back.
+    let start = Instant::now();
+    let answer = store.zones.set_p2p("plaza", true, NOW).await;
+    assert!(!matches!(answer, Err(StorageError::Internal(_))), "{answer:?}");
+    assert!(
+        start.elapsed() < SHORT.statement + super::super::SLACK + BUSY,
+        "{:?}",
+        start.elapsed()
+    );
+    // The only place in the pool is free again as soon as the test of what came back is over.
+    p2p_coordinator_tests::eventually("another connection", || async {
+        store.zones.get("plaza").await.ok().flatten()
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_is_held_ends_the_wait() {
     let (store, database) = empty().await;

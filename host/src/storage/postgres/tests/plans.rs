@@ -3,7 +3,7 @@
 //! The planner is asked with plans for any parameters, and with reading whole tables made so dear that it does it only where no
 //! index would do.
 
-use super::super::{hosts, refresh, sessions, sql, zones};
+use super::super::{hosts, refresh, sql, zones};
 use super::empty;
 use crate::domain::session::SessionStatus;
 use crate::ports::storage::SessionFilter;
@@ -87,11 +87,7 @@ fn statements() -> Vec<(&'static str, String, Vec<String>)> {
         let mut types = vec![TEXT.to_owned(); usize::from(host) + usize::from(zone)];
         types.extend(live.then(|| texts.clone()));
         types.extend([NUMBER.to_owned(), NUMBER.to_owned()]);
-        all.push((
-            "sessions::list",
-            sessions::list(&filter).sql().as_str().to_owned(),
-            types,
-        ));
+        all.push(("sql::list", sql::list(&filter).sql().as_str().to_owned(), types));
     }
     all
 }

@@ -55,7 +55,8 @@ async fn buckets_are_shared_and_go_by_the_clock_of_the_server() {
         "{passed} passed, {refilled} refilled"
     );
     let ttl: i64 = server.cli(&["PTTL", "ratelimit:a"]).parse().unwrap();
-    assert!((1..=1000).contains(&ttl), "{ttl}");
+    // It may have ended just now.
+    assert!(ttl == -2 || (0..=1000).contains(&ttl), "{ttl}");
     eventually("the full bucket is forgotten", || {
         server.cli(&["EXISTS", "ratelimit:a"]) == "0"
     })
@@ -141,8 +142,10 @@ async fn boards_say_what_they_may_have_missed_and_tell_what_happened_meanwhile()
     one.hosts.put(host("b", 50.0));
     one.hosts.remove("b");
     server.start_again();
-    eventually("the host comes", || other.hosts.get("a").is_some()).await;
+    // Who listens again later than the news are told has a gap, and reads storage.
     eventually("a gap is told", || other.hosts.take_missed()).await;
+    one.hosts.put(host("c", 50.0));
+    eventually("later news come", || other.hosts.get("c").is_some()).await;
     assert!(other.hosts.get("b").is_none());
 }
 

@@ -74,6 +74,9 @@ pub(super) struct Directory {
     pub(super) rooms: HashMap<Arc<str>, Arc<Room>>,
 }
 
+/// A connection that waits for its event, and who waits with it.
+type Awaited = (Arc<Peer>, oneshot::Sender<()>);
+
 /// See the module.
 pub struct Hub {
     pub(super) fleet: Arc<dyn Fleet>,
@@ -84,7 +87,7 @@ pub struct Hub {
     pub(super) directory: Mutex<Directory>,
     pub(super) courier: Courier,
     /// Connections that wait for `Event::Arrived`, by ticket.
-    pub(super) arrivals: Mutex<HashMap<u64, (Arc<Peer>, oneshot::Sender<()>)>>,
+    pub(super) arrivals: Mutex<HashMap<u64, Awaited>>,
     pub(super) tickets: AtomicU64,
     /// Messages to other nodes whose senders wait to hear what became of them, by sender and `id`, and since when.
     pub(super) receipts: Mutex<HashMap<(Arc<str>, String), Instant>>,

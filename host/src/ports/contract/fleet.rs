@@ -229,7 +229,9 @@ pub(crate) async fn messages_reach_whoever_is_in_the_session(live: &Live) {
     let bob = connect(live, &two, "bob", "two").await;
     join(live, "ann", ann, "s").await;
     join(live, "bob", bob, "s").await;
-    (one.next().await, one.next().await, two.next().await);
+    one.next().await;
+    one.next().await;
+    two.next().await;
     let items: Vec<_> = (1..=100).map(|number| signal("bob", "s", number)).collect();
     let sent = live.fleet.dispatch("one", &items).await.unwrap();
     assert!(sent.iter().all(|sent| *sent == Sent::Done), "{sent:?}");
@@ -262,7 +264,9 @@ pub(crate) async fn sessions_close_and_players_are_put_out(live: &Live) {
     let bob = connect(live, &two, "bob", "two").await;
     join(live, "ann:phone", phone, "s").await;
     join(live, "bob", bob, "s").await;
-    (one.next().await, one.next().await, two.next().await);
+    one.next().await;
+    one.next().await;
+    two.next().await;
     let seen = live.fleet.endings("s").await.unwrap();
     let evict = Dispatch::Evict {
         session_id: "s".to_owned(),
@@ -365,7 +369,8 @@ pub(crate) async fn a_mailbox_is_bounded(live: &Live) {
         let generation = connect(live, &one, peer_id, "one").await;
         join(live, peer_id, generation, "s").await;
         live.fleet.park(peer_id, generation, HOLD, mail).await.unwrap();
-        (one.next().await, one.next().await);
+        one.next().await;
+        one.next().await;
     }
     assert_eq!(send(live, signal("bob", "s", 1)).await, Sent::NotThere);
     for number in 0..MAILBOX_PARCELS as u64 {
@@ -380,7 +385,8 @@ pub(crate) async fn who_does_not_come_back_is_reaped(live: &Live) {
     let bob = connect(live, &one, "bob", "one").await;
     join(live, "ann", ann, "s").await;
     join(live, "bob", bob, "s").await;
-    (one.next().await, one.next().await);
+    one.next().await;
+    one.next().await;
     live.fleet
         .park("ann", ann, Duration::from_millis(20), true)
         .await
@@ -418,7 +424,9 @@ pub(crate) async fn a_node_announces_what_it_has(live: &Live) {
     let watcher = connect(live, &two, "watcher", "two").await;
     join(live, "gone", gone, "s").await;
     join(live, "watcher", watcher, "s").await;
-    (one.next().await, one.next().await, two.next().await);
+    one.next().await;
+    one.next().await;
+    two.next().await;
     connect(live, &two, "moved", "two").await;
     one.next().await;
     let announced = |peer_id: &str, generation, session_id: Option<&str>| Announced {

@@ -368,7 +368,7 @@ impl Hub {
 
     fn leave_behind(&self, peer_id: String, generation: u64, parcels: Vec<Parcel>) {
         let fleet = Arc::clone(&self.fleet);
-        let failures = self.metrics.presence_failures.clone();
+        let failures = self.metrics.fleet_failures.clone();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };

@@ -549,7 +549,7 @@ impl Hub {
     }
 
     pub(super) fn fleet_failed(&self, what: &'static str, error: &LiveError) {
-        self.metrics.presence_failures.inc();
+        self.metrics.fleet_failures.inc();
         tracing::debug!(%error, what, "the fleet did not answer");
     }
 }

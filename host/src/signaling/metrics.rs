@@ -23,7 +23,7 @@ pub struct SignalingMetrics {
     pub courier: IntGauge,
     pub outbox_dropped: IntCounter,
     /// Steps of the fleet that live state did not answer.
-    pub presence_failures: IntCounter,
+    pub fleet_failures: IntCounter,
     messages: [[IntCounter; 3]; 7],
     remote: IntCounterVec,
     closes: [IntCounter; CloseReason::ALL.len()],
@@ -44,8 +44,8 @@ impl SignalingMetrics {
             "p2p_signaling_outbox_dropped_total",
             "Frames dropped from outboxes of slow readers",
         )?;
-        let presence_failures = IntCounter::new(
-            "p2p_signaling_presence_failures_total",
+        let fleet_failures = IntCounter::new(
+            "p2p_signaling_fleet_failures_total",
             "Steps of the fleet that live state did not answer",
         )?;
         let messages = IntCounterVec::new(
@@ -69,7 +69,7 @@ impl SignalingMetrics {
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(courier.clone()))?;
         registry.register(Box::new(outbox_dropped.clone()))?;
-        registry.register(Box::new(presence_failures.clone()))?;
+        registry.register(Box::new(fleet_failures.clone()))?;
         registry.register(Box::new(messages.clone()))?;
         registry.register(Box::new(closes.clone()))?;
         registry.register(Box::new(remote.clone()))?;
@@ -77,7 +77,7 @@ impl SignalingMetrics {
             connections,
             courier,
             outbox_dropped,
-            presence_failures,
+            fleet_failures,
             remote,
             messages: Kind::ALL.map(|kind| {
                 ["done", "refused", "limited"].map(|outcome| messages.with_label_values(&[kind.as_str(), outcome]))

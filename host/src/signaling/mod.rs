@@ -1,7 +1,9 @@
 //! Signaling: introduces the peers of a session to each other over WebSocket, and never carries game traffic.
 //!
-//! `socket` opens connections and checks credentials, `connection` is the one task of each, `hub` knows who is where,
-//! `wire` and `dialect` know the messages. Rights are decided in `app::sessions`, limits in `app::limits`.
+//! `socket` opens connections and checks credentials, `connection` is the one task of each, `hub` knows who is where on
+//! this node, `wire` and `dialect` know the messages. With other nodes: `events` applies what the fleet tells, `courier` is the
+//! one way out, `arrivals` and `resume` carry a peer's place from one connection to the next, `keeper` keeps the node a
+//! member. Rights are decided in `app::sessions`, limits in `app::limits`.
 //!
 //! # Messages
 //!
@@ -16,7 +18,8 @@
 //! game DLL: it has 10 s to send `create_session`, which may carry a `token` of its own.
 //!
 //! A second connection with the same `peer_id` and the same verified identity takes over, with its place in the
-//! session; the others see `peer-joined` again when it joins. With another identity it is refused.
+//! session; the others see `peer-joined` again when it joins. With another identity it is refused. With the `resume_token` of a
+//! resumable connection it goes on where that one broke, and nobody sees it leave.
 //!
 //! # Close codes
 //!

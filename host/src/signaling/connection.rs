@@ -6,8 +6,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocket;
-
 use super::close::CloseReason;
 use super::dialect::Dialect;
 use super::hub::{Hub, Joined, Left};
@@ -15,6 +13,7 @@ use super::link::{Event, Link};
 use super::metrics::Outcome;
 use super::outbox::Worth;
 use super::room::{Peer, SessionHost};
+use super::stream::WebSocket;
 use super::wire::{self, Incoming, Kind};
 use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
@@ -151,7 +150,7 @@ pub(super) async fn serve(
     meter: Meter,
     first: Option<Errand>,
 ) {
-    let link = Link::new(socket, state.hub.limits.ping_interval, peer.generation);
+    let link = Link::new(socket, Arc::clone(&peer), state.hub.limits.ping_interval);
     let seat = Seat {
         state: Arc::clone(&state),
         peer: Arc::clone(&peer),
@@ -185,7 +184,7 @@ impl Connection {
             Box::pin(self.run_errand(errand)).await;
         }
         loop {
-            let served = match link.next(&self.peer.outbox).await {
+            let served = match link.next().await {
                 Event::Text(text) => self.serve_message(&text),
                 Event::Binary => self.serve_binary(),
                 Event::End(reason) => return (link, reason),
@@ -255,7 +254,7 @@ impl Connection {
                     return Err(format!("Peer {} is not in your session", shorten(to)));
                 };
                 let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, now);
-                hub.send(&receiver, frame.into(), Worth::Keep);
+                hub.relay(&receiver, frame.into());
                 Ok(Served::Done)
             }
             Kind::Join => {

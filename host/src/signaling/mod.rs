@@ -39,6 +39,8 @@ mod close;
 mod connection;
 mod credential;
 mod dialect;
+mod frame;
+mod handshake;
 pub mod hub;
 mod link;
 mod metrics;
@@ -46,6 +48,7 @@ mod outbox;
 mod room;
 pub mod socket;
 pub mod stats;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod wire;

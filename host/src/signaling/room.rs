@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::ws::Utf8Bytes;
 use parking_lot::{Mutex, RwLock};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::dialect::Dialect;
 use super::outbox::Outbox;

@@ -1,13 +1,10 @@
 //! The hub with peers that have no sockets: who gets what, who takes over, and what is left behind.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use super::close::CloseReason;
 use super::dialect::Dialect;
 use super::hub::{Hub, HubLimits, Joined, Refusal};
-use super::outbox::Taken;
 use super::room::{Peer, SessionHost};
 use crate::domain::clock::SystemClock;
 use crate::domain::identity::Identity;
@@ -54,16 +51,7 @@ async fn join(hub: &Hub, peer: &Arc<Peer>, session_id: &str) -> Joined {
 
 /// What waits for the peer, and the reason it is closed for.
 fn received(peer: &Peer) -> (Vec<String>, Option<CloseReason>) {
-    let mut batch = VecDeque::new();
-    let mut cx = Context::from_waker(Waker::noop());
-    let closed = loop {
-        match peer.outbox.poll_take(&mut cx, &mut batch) {
-            Poll::Ready(Taken::Frames) => {}
-            Poll::Ready(Taken::Close(reason)) => break Some(reason),
-            Poll::Pending => break None,
-        }
-    };
-    (batch.iter().map(|frame| frame.as_str().to_owned()).collect(), closed)
+    peer.outbox.take()
 }
 
 #[tokio::test]

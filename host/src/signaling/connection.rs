@@ -11,7 +11,7 @@ use super::dialect::Dialect;
 use super::hub::{Hub, Joined, Left};
 use super::link::{Event, Link};
 use super::metrics::Outcome;
-use super::outbox::Worth;
+use super::queue::Worth;
 use super::room::{Peer, SessionHost};
 use super::stream::WebSocket;
 use super::wire::{self, Incoming, Kind};

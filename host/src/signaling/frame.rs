@@ -2,7 +2,7 @@
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::outbox::Worth;
+use super::queue::Worth;
 
 /// A whole text message; the opcode of a final frame.
 const TEXT: u8 = 0x81;

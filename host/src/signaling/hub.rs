@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::close::CloseReason;
 use super::dialect::Dialect;
 use super::metrics::SignalingMetrics;
-use super::outbox::{OutboxLimits, Queued, Worth};
+use super::queue::{OutboxLimits, Queued, Worth};
 use super::room::{Frames, Peer, Room, SessionHost};
 use super::wire;
 use crate::domain::clock::SharedClock;

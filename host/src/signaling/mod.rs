@@ -45,6 +45,7 @@ pub mod hub;
 mod link;
 mod metrics;
 mod outbox;
+mod queue;
 mod room;
 pub mod socket;
 pub mod stats;
@@ -60,7 +61,7 @@ use utoipa_axum::routes;
 
 use crate::http::state::HttpState;
 
-pub use outbox::OutboxLimits;
+pub use queue::OutboxLimits;
 
 /// `GET /signaling/ws` and `GET /signaling/stats`.
 pub fn routes() -> OpenApiRouter<Arc<HttpState>> {

@@ -1,18 +1,12 @@
-//! The outbox of one connection: what waits to be written to its socket, bounded by count and by bytes, and the writing.
-//!
-//! Policy for slow readers. `npc-state` is only worth something while it is fresh: a newer one of the same session
-//! replaces the one that waits, and all that wait are dropped before anything else suffers. When the bound is still
-//! exceeded the connection is closed ([`CloseReason::SlowReader`]); nobody else waits for it or loses a message.
+//! The outbox of one connection: its queue, and the writing to its socket.
 //!
 //! Who relays a message writes it to the receiver's socket at once ([`Outbox::relay`]), without a turn of the receiver's
 //! task; what the socket does not take waits for that task. One writes at a time: the one that took the half of the
-//! socket out of the queue. The queue is not locked while the system is called.
+//! socket out of the queue. The queue is not locked while the system is called. Nothing here decides what is dropped.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpStream;
@@ -21,56 +15,10 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::close::CloseReason;
 use super::frame::{Entry, Frame};
+use super::queue::{AT_ONCE, OutboxLimits, Queue, Queued, Worth};
 
-/// Bytes handed to the system at a time, or one frame when that is larger.
-const AT_ONCE: usize = 32 * 1024;
 /// Times in a row that one caller writes before the connection's own task has to go on.
 const WRITES_IN_A_ROW: u32 = 8;
-/// Room for waiting frames that is kept while none waits.
-const KEPT: usize = 64;
-
-/// How much may wait.
-#[derive(Clone, Copy, Debug)]
-pub struct OutboxLimits {
-    pub frames: usize,
-    pub bytes: usize,
-}
-
-/// Whether a frame may be dropped for a slow reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worth {
-    /// Never dropped.
-    Keep,
-    /// Replaced by a newer one, and dropped first.
-    Fresh,
-}
-
-/// What became of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queued {
-    /// It waits; so many other frames were dropped for it.
-    Done { dropped: u32 },
-    /// The bound is exceeded: the connection closes, and this many frames are lost.
-    Overflow { dropped: u32 },
-    /// The connection is closing already.
-    Closing,
-}
-
-#[derive(Default)]
-struct Queue {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    /// What the socket did not take of the last bytes. Goes first, whatever happens: a frame is written whole.
-    rest: Vec<u8>,
-    close: Option<CloseReason>,
-    /// Wakes the connection's task.
-    waker: Option<Waker>,
-    /// Where to write: there while a connection is attached and nobody writes.
-    half: Option<OwnedWriteHalf>,
-    attached: bool,
-    /// The socket took something since this was asked last.
-    progress: bool,
-}
 
 /// See the module. Allocates nothing until a frame has to wait.
 #[derive(Default)]
@@ -242,101 +190,6 @@ impl Outbox {
     }
 }
 
-impl Queue {
-    fn push(&mut self, frame: Utf8Bytes, worth: Worth, limits: &OutboxLimits) -> Queued {
-        if self.close.is_some() {
-            return Queued::Closing;
-        }
-        let mut dropped = 0;
-        if worth == Worth::Fresh {
-            dropped += self.drop_fresh();
-        }
-        if !self.fits(frame.len(), limits) {
-            dropped += self.drop_fresh();
-        }
-        if self.fits(frame.len(), limits) {
-            self.add(Entry {
-                frame: Frame::Text(frame),
-                worth,
-            });
-            Queued::Done { dropped }
-        } else if worth == Worth::Fresh {
-            Queued::Done { dropped: dropped + 1 }
-        } else {
-            dropped += u32::try_from(self.entries.len()).unwrap_or(u32::MAX).saturating_add(1);
-            self.discard();
-            self.close = Some(CloseReason::SlowReader);
-            Queued::Overflow { dropped }
-        }
-    }
-
-    fn add(&mut self, entry: Entry) {
-        self.bytes += entry.frame.len();
-        self.entries.push_back(entry);
-    }
-
-    fn discard(&mut self) {
-        self.entries = VecDeque::new();
-        self.bytes = 0;
-    }
-
-    fn fits(&self, more: usize, limits: &OutboxLimits) -> bool {
-        self.entries.len() < limits.frames && self.bytes + more <= limits.bytes
-    }
-
-    fn drop_fresh(&mut self) -> u32 {
-        let (before, bytes) = (self.entries.len(), &mut self.bytes);
-        self.entries.retain(|entry| {
-            let keep = entry.worth == Worth::Keep;
-            if !keep {
-                *bytes -= entry.frame.len();
-            }
-            keep
-        });
-        u32::try_from(before - self.entries.len()).unwrap_or(u32::MAX)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.rest.is_empty()
-    }
-
-    /// Nothing waits and nobody writes.
-    fn is_idle(&self) -> bool {
-        self.is_empty() && (self.half.is_some() || !self.attached)
-    }
-
-    /// Moves what goes first to `bytes`, as it is sent.
-    fn gather(&mut self, bytes: &mut Vec<u8>) {
-        bytes.append(&mut self.rest);
-        while bytes.len() < AT_ONCE
-            && let Some(entry) = self.entries.pop_front()
-        {
-            self.bytes -= entry.frame.len();
-            entry.frame.write(bytes);
-        }
-        if self.entries.is_empty() && self.entries.capacity() > KEPT {
-            self.entries = VecDeque::new();
-        }
-    }
-
-    /// Keeps what the socket did not take.
-    fn written(&mut self, written: io::Result<usize>, bytes: &[u8]) {
-        let taken = match written {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => {
-                self.close.get_or_insert(CloseReason::ByClient);
-                self.discard();
-                self.rest = Vec::new();
-                return;
-            }
-        };
-        self.rest = bytes.get(taken..).unwrap_or_default().to_vec();
-        // Whoever just began to wait has a whole period for it.
-        self.progress = true;
-    }
-}
-
 #[cfg(test)]
 impl Outbox {
     /// What waits, and the reason to close; as if it were written.
@@ -354,65 +207,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LIMITS: OutboxLimits = OutboxLimits { frames: 4, bytes: 100 };
-
-    #[test]
-    fn frames_leave_in_order() {
-        let outbox = Outbox::default();
-        assert_eq!(outbox.take(), (vec![], None));
-        for text in ["a", "b"] {
-            assert_eq!(
-                outbox.relay(text.into(), Worth::Keep, &LIMITS),
-                Queued::Done { dropped: 0 }
-            );
-        }
-        outbox.close(CloseReason::Restart);
-        let both = vec!["a".to_owned(), "b".to_owned()];
-        assert_eq!(outbox.take(), (both, Some(CloseReason::Restart)));
-        assert_eq!(outbox.push("c".into(), Worth::Keep, &LIMITS), Queued::Closing);
-    }
-
-    #[test]
-    fn fresh_frames_are_replaced_and_dropped_first() {
-        let outbox = Outbox::default();
-        outbox.push("old".into(), Worth::Fresh, &LIMITS);
-        assert_eq!(
-            outbox.push("new".into(), Worth::Fresh, &LIMITS),
-            Queued::Done { dropped: 1 }
-        );
-        for _ in 0..3 {
-            outbox.push("kept".into(), Worth::Keep, &LIMITS);
-        }
-        assert_eq!(
-            outbox.push("last".into(), Worth::Keep, &LIMITS),
-            Queued::Done { dropped: 1 }
-        );
-        assert_eq!(
-            outbox.push("npc".into(), Worth::Fresh, &LIMITS),
-            Queued::Done { dropped: 1 }
-        );
-        assert_eq!(outbox.take().0, ["kept", "kept", "kept", "last"]);
-    }
-
-    #[test]
-    fn a_slow_reader_is_closed_by_count_and_by_bytes() {
-        let outbox = Outbox::default();
-        for _ in 0..4 {
-            outbox.push("kept".into(), Worth::Keep, &LIMITS);
-        }
-        assert_eq!(
-            outbox.push("x".into(), Worth::Keep, &LIMITS),
-            Queued::Overflow { dropped: 5 }
-        );
-        assert_eq!(outbox.take(), (vec![], Some(CloseReason::SlowReader)));
-        let outbox = Outbox::default();
-        let large = "y".repeat(101);
-        assert_eq!(
-            outbox.push(large.into(), Worth::Keep, &LIMITS),
-            Queued::Overflow { dropped: 1 }
-        );
-    }
 
     #[tokio::test]
     async fn a_socket_that_takes_nothing_gets_every_frame_whole_and_in_order_later() {

@@ -39,18 +39,24 @@ const NPCS: usize = 40;
 /// Times the slowest call without an exchange.
 const MOST: f64 = 2.0;
 
-/// Calls of one phase.
+/// Requests and messages; NPC state, which takes a fetch from the AI service as well.
+const KINDS: [&str; 2] = ["calls", "NPC states"];
+
+/// Calls of one phase, by kind.
+#[derive(Clone)]
 struct Phase {
-    delays: Rc<RefCell<Delays>>,
+    delays: Rc<RefCell<[Delays; KINDS.len()]>>,
     until: Instant,
 }
 
-/// What a phase came to, in milliseconds.
+/// What the calls of a kind in one phase came to, in milliseconds.
 struct Figures {
     slowest: f64,
     p999: f64,
     calls: u64,
 }
+
+type Phases = Vec<[Figures; KINDS.len()]>;
 
 /// Runs the workload and prints its table.
 pub async fn run(plan: &Plan) -> anyhow::Result<()> {
@@ -69,6 +75,9 @@ pub async fn run(plan: &Plan) -> anyhow::Result<()> {
     }
     let players: Vec<String> = (0..2 * CONNECTIONS).map(|number| format!("player-{number}")).collect();
     let session = server.session(&players).await?;
+    server
+        .must(&format!("/api/v1/sessions/{session}/activate"), json!({}))
+        .await?;
     let mut callers = Callers {
         npcs: Some(server.peer("owner-load", &session).await?),
         ..Callers::default()
@@ -108,28 +117,28 @@ pub async fn run(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(without: &[Figures], with: &[Figures], swaps: usize, failed: u64) {
+fn print(without: &Phases, with: &Phases, swaps: usize, failed: u64) {
     println!(
         "\nhot swap under load, {swaps} swaps, median of {} rounds, ms",
         with.len()
     );
-    println!("  {:<28} {:>12} {:>10} {:>10}", "calls", "slowest", "p99.9", "of all");
-    let row = |title: &str, rounds: &[Figures]| {
-        let slowest = middle(rounds.iter().map(|round| round.slowest).collect());
-        let p999 = middle(rounds.iter().map(|round| round.p999).collect());
-        let of_all = rounds.iter().map(|round| round.slowest).fold(0.0, f64::max);
-        let calls: u64 = rounds.iter().map(|round| round.calls).sum();
+    println!("  {:<34} {:>10} {:>10} {:>10}", "", "slowest", "p99.9", "of all");
+    for (kind, name) in KINDS.iter().enumerate() {
+        let row = |title: &str, rounds: &Phases| {
+            let slowest = middle(rounds.iter().map(|round| round[kind].slowest).collect());
+            let p999 = middle(rounds.iter().map(|round| round[kind].p999).collect());
+            let of_all = rounds.iter().map(|round| round[kind].slowest).fold(0.0, f64::max);
+            let calls: u64 = rounds.iter().map(|round| round[kind].calls).sum();
+            let title = format!("{calls} {name} {title}");
+            println!("  {title:<34} {slowest:>10.2} {p999:>10.2} {of_all:>10.2}");
+            slowest
+        };
+        let ratio = 1.0 / row("without a swap", without) * row("with swaps", with);
         println!(
-            "  {:<28} {slowest:>12.2} {p999:>10.2} {of_all:>10.2}",
-            format!("{calls} {title}")
+            "  slowest of the {name}: {ratio:.2} of the slowest without (at most {MOST:.2}: {})",
+            word(ratio <= MOST)
         );
-        slowest
-    };
-    let ratio = 1.0 / row("without a swap", without) * row("with swaps", with);
-    println!(
-        "  slowest: {ratio:.2} of the slowest without (at most {MOST:.2}: {})",
-        word(ratio <= MOST)
-    );
+    }
     println!(
         "  calls that a policy did not answer: {failed} (must be 0: {})",
         word(failed == 0)
@@ -154,18 +163,17 @@ enum Caller {
 
 impl Callers {
     /// Calls at a steady rate for so long. Any refused call is an error.
-    async fn phase(self, length: Duration) -> anyhow::Result<(Self, Figures)> {
-        let delays = Rc::new(RefCell::new(Delays::new()));
+    async fn phase(self, length: Duration) -> anyhow::Result<(Self, [Figures; KINDS.len()])> {
+        let phase = Phase {
+            delays: Rc::new(RefCell::new(KINDS.map(|_| Delays::new()))),
+            until: Instant::now() + length,
+        };
         let mut tasks = JoinSet::new();
         let callers = (self.requests.into_iter().map(|(wire, ask)| Caller::Request(wire, ask)))
             .chain(self.pairs.into_iter().map(|(a, b, frame)| Caller::Pair(a, b, frame)))
             .chain(self.npcs.map(Caller::Npcs));
         for caller in callers {
-            let phase = Phase {
-                delays: Rc::clone(&delays),
-                until: Instant::now() + length,
-            };
-            tasks.spawn_local(caller.call(phase));
+            tasks.spawn_local(caller.call(phase.clone()));
         }
         let mut back = Self::default();
         while let Some(caller) = tasks.join_next().await {
@@ -175,12 +183,12 @@ impl Callers {
                 Caller::Npcs(wire) => back.npcs = Some(wire),
             }
         }
-        let delays = delays.borrow();
-        let figures = Figures {
-            slowest: delays.quantile(1.0),
-            p999: delays.quantile(0.999),
-            calls: delays.count(),
-        };
+        let delays = phase.delays.borrow();
+        let figures = [0, 1].map(|kind: usize| Figures {
+            slowest: delays[kind].quantile(1.0),
+            p999: delays[kind].quantile(0.999),
+            calls: delays[kind].count(),
+        });
         Ok((back, figures))
     }
 }
@@ -189,30 +197,33 @@ impl Caller {
     async fn call(mut self, phase: Phase) -> anyhow::Result<Self> {
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let began = Instant::now();
         loop {
-            let mut sent = Instant::now();
-            match &mut self {
+            let (kind, sent) = match &mut self {
                 Self::Request(wire, ask) => {
                     pace.tick().await;
-                    sent = Instant::now();
+                    let sent = Instant::now();
                     wire.send(ask).await?;
                     let (status, body) = wire.http_answer().await?;
                     ensure!(status == 200, "answered {status}: {}", String::from_utf8_lossy(&body));
+                    (0, sent)
                 }
                 Self::Pair(a, b, frame) => {
                     pace.tick().await;
-                    sent = Instant::now();
+                    let sent = Instant::now();
                     a.send(frame).await?;
                     b.frame_of("offer").await?;
+                    (0, sent)
                 }
-                Self::Npcs(wire) => {
+                Self::Npcs(wire) => loop {
                     wire.frame_of("npc-state").await?;
-                    if let Some(answered) = ANSWERED.take() {
-                        sent = answered;
+                    // What came between two phases waited for its reader, not for a policy.
+                    if let Some(answered) = ANSWERED.take().filter(|answered| *answered > began) {
+                        break (1, answered);
                     }
-                }
-            }
-            phase.delays.borrow_mut().record(sent.elapsed());
+                },
+            };
+            phase.delays.borrow_mut()[kind].record(sent.elapsed());
             if Instant::now() >= phase.until {
                 return Ok(self);
             }

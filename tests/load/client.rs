@@ -111,7 +111,11 @@ impl Wire {
 
     /// Reads frames until one is of this type.
     pub async fn frame_of(&mut self, kind: &str) -> anyhow::Result<()> {
-        let head = format!("{{\"type\":\"{kind}\"");
+        self.frame_with(&format!("{{\"type\":\"{kind}\"")).await
+    }
+
+    /// Reads frames until one begins like this.
+    pub async fn frame_with(&mut self, head: &str) -> anyhow::Result<()> {
         for _ in 0..10_000 {
             let frame = self.frame().await?;
             if frame.starts_with(head.as_bytes()) {
@@ -123,7 +127,7 @@ impl Wire {
                 String::from_utf8_lossy(frame)
             );
         }
-        bail!("no {kind} among 10,000 messages");
+        bail!("no {head} among 10,000 messages");
     }
 }
 

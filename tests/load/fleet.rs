@@ -1,13 +1,16 @@
 //! Servers under load: starts them on core 0 with everything on, waits until they answer, and ends them.
 
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::client::{Wire, request};
+use crate::matchbox::MATCHBOX;
 use crate::{PINNED, Plan};
 
 /// Secrets of servers that live for seconds on the loopback address.
@@ -23,6 +26,8 @@ pub enum Kind {
     Axum4,
     Axum128,
     FastWebSockets,
+    /// `matchbox_server`, where its binary was given.
+    Matchbox,
 }
 
 impl Kind {
@@ -33,6 +38,7 @@ impl Kind {
             Self::Axum4 => "bare axum, 4 KiB",
             Self::Axum128 => "bare axum, 128 KiB",
             Self::FastWebSockets => "bare fastwebsockets",
+            Self::Matchbox => MATCHBOX,
         }
     }
 
@@ -46,7 +52,7 @@ pub struct Server {
     pub kind: Kind,
     pub port: u16,
     child: Child,
-    _data: tempfile::TempDir,
+    _data: Rc<TempDir>,
 }
 
 impl Drop for Server {
@@ -57,14 +63,31 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// Starts a server with an empty data folder and waits until it answers.
     pub async fn start(kind: Kind, plan: &Plan) -> anyhow::Result<Self> {
+        Self::start_with(kind, plan, Rc::new(tempfile::tempdir()?), &[]).await
+    }
+
+    /// The same with a data folder that outlives it, and further settings.
+    pub async fn start_with(
+        kind: Kind,
+        plan: &Plan,
+        data: Rc<TempDir>,
+        settings: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
+        let mut server = Self::spawn(kind, plan, data, settings)?;
+        server.wait_until_it_answers().await?;
+        Ok(server)
+    }
+
+    /// Starts a server; whether it answers is not known yet.
+    pub fn spawn(kind: Kind, plan: &Plan, data: Rc<TempDir>, further: &[(&str, String)]) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let data = tempfile::tempdir()?;
         let pinned = std::env::var(PINNED).is_ok_and(|cores| cores != "1");
-        let program = if kind.is_coordinator() {
-            plan.server.clone()
-        } else {
-            std::env::current_exe()?.display().to_string()
+        let program = match kind {
+            Kind::Coordinator | Kind::Native => plan.server.clone(),
+            Kind::Matchbox => plan.matchbox.clone().context("--matchbox is needed")?,
+            Kind::Axum4 | Kind::Axum128 | Kind::FastWebSockets => std::env::current_exe()?.display().to_string(),
         };
         let mut command = if pinned {
             let mut command = Command::new("taskset");
@@ -78,27 +101,31 @@ impl Server {
             Kind::Axum4 => _ = command.args(["bare-axum", "--port", &port.to_string(), "--buffer", "4096"]),
             Kind::Axum128 => _ = command.args(["bare-axum", "--port", &port.to_string(), "--buffer", "131072"]),
             Kind::FastWebSockets => _ = command.args(["bare-fastwebsockets", "--port", &port.to_string()]),
+            Kind::Matchbox => _ = command.env("RUST_LOG", "warn").arg(format!("127.0.0.1:{port}")),
         }
         let child = command
+            .envs(further.iter().map(|(name, value)| (*name, value)))
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("{program} does not start; build it with `cargo build --release`"))?;
-        let mut server = Self {
+        Ok(Self {
             kind,
             port,
             child,
             _data: data,
-        };
-        server.wait_until_it_answers().await?;
-        Ok(server)
+        })
     }
 
     async fn wait_until_it_answers(&mut self) -> anyhow::Result<()> {
+        let health = match self.kind {
+            Kind::Matchbox => "/health",
+            _ => "/api/v1/health",
+        };
         for _ in 0..600 {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended with {status} before it answered", self.kind.name());
             }
-            if let Ok((200, _)) = self.call("GET", "/api/v1/health", "").await {
+            if let Ok((200, _)) = self.call("GET", health, "").await {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -5,7 +5,11 @@
 mod bare;
 mod client;
 mod fleet;
+mod host_loss;
+mod matchbox;
 mod report;
+mod start;
+mod swap;
 mod workloads;
 
 use std::process::Command;
@@ -14,9 +18,23 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::fleet::{Kind, Server};
+use crate::matchbox::MATCHBOX;
 use crate::report::Table;
 
-const USAGE: &str = "usage: load [all|relay|fan-out|idle|heartbeats|best|policy]... [--seconds N] [--rounds N] [--connections N] [--server FILE]";
+/// Everything that can be measured, in the order of the output.
+const WORKLOADS: [&str; 9] = [
+    "relay",
+    "fan-out",
+    "policy",
+    "heartbeats",
+    "best",
+    "idle",
+    "swap",
+    "start",
+    "host-loss",
+];
+const USAGE: &str = "usage: load [all|relay|fan-out|policy|heartbeats|best|idle|swap|start|host-loss]... \
+                     [--seconds N] [--rounds N] [--connections N] [--pairs N] [--server FILE] [--matchbox FILE]";
 /// Set in the child that runs on its own core with as many open files as are allowed.
 const PINNED: &str = "LOAD_PINNED";
 
@@ -29,8 +47,12 @@ pub struct Plan {
     pub rounds: usize,
     /// Idle connections.
     pub connections: usize,
+    /// Pairs that play ping-pong, one measurement for each number.
+    pairs: Vec<usize>,
     /// The coordinator's release binary.
     pub server: String,
+    /// The binary of `matchbox_server`, to be measured beside the bare relays.
+    pub matchbox: Option<String>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -75,7 +97,9 @@ impl Plan {
             seconds: Duration::from_secs(4),
             rounds: 3,
             connections: 10_000,
+            pairs: vec![64, 256],
             server: default_server()?,
+            matchbox: None,
         };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -88,8 +112,10 @@ impl Plan {
                 "--seconds" => plan.seconds = Duration::from_secs(value()?.parse::<u64>()?.clamp(1, 600)),
                 "--rounds" => plan.rounds = value()?.parse::<usize>()?.clamp(1, 100),
                 "--connections" => plan.connections = value()?.parse::<usize>()?.clamp(1, 25_000),
+                "--pairs" => plan.pairs = vec![value()?.parse::<usize>()?.clamp(1, 10_000)],
                 "--server" => plan.server.clone_from(value()?),
-                "all" | "relay" | "fan-out" | "idle" | "heartbeats" | "best" | "policy" => {
+                "--matchbox" => plan.matchbox = Some(value()?.clone()),
+                workload if workload == "all" || WORKLOADS.contains(&workload) => {
                     plan.workloads.push(argument.clone());
                 }
                 _ => bail!("{argument} is not understood\n{USAGE}"),
@@ -118,13 +144,16 @@ fn default_server() -> anyhow::Result<String> {
 async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let relays = [Kind::Coordinator, Kind::Axum4, Kind::Axum128, Kind::FastWebSockets];
     if plan.wants("relay") {
-        for pairs in [64, 256] {
+        let mut kinds = relays.to_vec();
+        kinds.extend(plan.matchbox.is_some().then_some(Kind::Matchbox));
+        for &pairs in &plan.pairs {
             let mut table = Table::new(&format!("relay, {pairs} pairs, 1 KiB, messages/s"), "p99 ms");
-            rounds(plan, &relays, &mut table, async |server| {
+            rounds(plan, &kinds, &mut table, async |server| {
                 workloads::relay(server, pairs, plan.seconds).await
             })
             .await?;
             table.print(0.80, Some(1.3));
+            table.print_multiple(MATCHBOX, 2.0);
         }
     }
     if plan.wants("fan-out") {
@@ -136,13 +165,14 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
         table.print(0.80, None);
     }
     if plan.wants("policy") {
+        let pairs = plan.pairs.first().copied().unwrap_or(64);
         let kinds = [Kind::Coordinator, Kind::Native];
         let mut table = Table::new(
-            "policy's share: relay, 64 pairs, component against native, messages/s",
+            &format!("policy's share: relay, {pairs} pairs, component against native, messages/s"),
             "p99 ms",
         );
         rounds(plan, &kinds, &mut table, async |server| {
-            workloads::relay(server, 64, plan.seconds).await
+            workloads::relay(server, pairs, plan.seconds).await
         })
         .await?;
         table.print(0.90, None);
@@ -177,6 +207,15 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
             );
         }
         println!("  must be: coordinator at most 10 KB");
+    }
+    if plan.wants("swap") {
+        swap::run(plan).await?;
+    }
+    if plan.wants("start") {
+        start::run(plan).await?;
+    }
+    if plan.wants("host-loss") {
+        host_loss::run(plan).await?;
     }
     Ok(())
 }

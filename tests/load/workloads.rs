@@ -9,7 +9,8 @@ use anyhow::ensure;
 use tokio::task::JoinSet;
 
 use crate::client::{Wire, request, text_frame};
-use crate::fleet::{API_KEY, Server, host};
+use crate::fleet::{API_KEY, Kind, Server, host};
+use crate::matchbox;
 use crate::report::Delays;
 
 /// Before measuring: connections, caches and buffers are warm.
@@ -48,7 +49,10 @@ impl Tally {
 
     fn figures(&self) -> (f64, f64) {
         let count = self.count.borrow();
-        (count.0 as f64 / (self.until - self.from).as_secs_f64(), count.1.p99())
+        (
+            count.0 as f64 / (self.until - self.from).as_secs_f64(),
+            count.1.quantile(0.99),
+        )
     }
 }
 
@@ -59,12 +63,18 @@ async fn finish(mut tasks: JoinSet<anyhow::Result<()>>, tally: &Tally) -> anyhow
     Ok(tally.figures())
 }
 
+/// How a relayed offer begins.
+const OFFER: &str = "{\"type\":\"offer\"";
+
 /// An offer of 1 KiB to this peer, as a frame.
-fn offer(to: &str) -> Vec<u8> {
-    text_frame(&format!(
-        "{{\"type\":\"offer\",\"to\":\"{to}\",\"sdp\":\"{}\"}}",
-        "v=0 o=- 46 ".repeat(94)
-    ))
+pub fn offer(to: &str) -> Vec<u8> {
+    let sdp = sdp();
+    text_frame(&format!("{{\"type\":\"offer\",\"to\":\"{to}\",\"sdp\":\"{sdp}\"}}"))
+}
+
+/// The payload of 1 KiB.
+pub fn sdp() -> String {
+    "v=0 o=- 46 ".repeat(94)
 }
 
 async fn peers(server: &Server, count: usize) -> anyhow::Result<(Vec<String>, Vec<Wire>)> {
@@ -79,7 +89,17 @@ async fn peers(server: &Server, count: usize) -> anyhow::Result<(Vec<String>, Ve
 
 /// Pairs that play ping-pong with offers; one-way delay.
 pub async fn relay(server: &Server, pairs: usize, length: Duration) -> anyhow::Result<(f64, f64)> {
-    let (names, wires) = peers(server, 2 * pairs).await?;
+    let matchbox = server.kind == Kind::Matchbox;
+    let (names, wires) = if matchbox {
+        matchbox::peers(server, 2 * pairs).await?
+    } else {
+        peers(server, 2 * pairs).await?
+    };
+    let (frame, head): (fn(&str) -> Vec<u8>, _) = if matchbox {
+        (matchbox::signal, matchbox::SIGNAL)
+    } else {
+        (offer, OFFER)
+    };
     let mut wires = VecDeque::from(wires);
     let tally = Tally::new(length);
     let mut tasks = JoinSet::new();
@@ -87,19 +107,19 @@ pub async fn relay(server: &Server, pairs: usize, length: Duration) -> anyhow::R
         let (Some(mut a), Some(mut b)) = (wires.pop_front(), wires.pop_front()) else {
             break;
         };
-        let (to_a, to_b) = (offer(&pair[0]), offer(&pair[1]));
+        let (to_a, to_b) = (frame(&pair[0]), frame(&pair[1]));
         let tally = tally.clone();
         tasks.spawn_local(async move {
             loop {
                 let sent = Instant::now();
                 a.send(&to_b).await?;
-                b.frame_of("offer").await?;
+                b.frame_with(head).await?;
                 if !tally.done(sent) {
                     return Ok(());
                 }
                 let sent = Instant::now();
                 b.send(&to_a).await?;
-                a.frame_of("offer").await?;
+                a.frame_with(head).await?;
                 if !tally.done(sent) {
                     return Ok(());
                 }
@@ -126,7 +146,7 @@ pub async fn fan_out(server: &Server, receivers: usize, length: Duration) -> any
     while let Some(sent) = under_way.pop_front() {
         let mut more = true;
         for wire in &mut wires {
-            wire.frame_of("offer").await?;
+            wire.frame_with(OFFER).await?;
             more &= tally.done(sent);
         }
         if more {

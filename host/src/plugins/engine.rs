@@ -1,12 +1,21 @@
-//! The WebAssembly engine of the process and the thread that moves its epoch. Knows nothing of slots or worlds.
+//! The WebAssembly engine of the process, the thread that moves its epoch and the threads that compile. Knows nothing of
+//! slots or worlds.
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::limits;
+use super::{limits, turns};
 
 /// The engine. Its ticker runs as long as anything holds the engine, be it a release or an instance, so that no guest is
 /// ever without a deadline.
-pub struct PolicyEngine(Engine);
+pub struct PolicyEngine {
+    engine: Engine,
+    compilers: ThreadPool,
+}
 
 impl PolicyEngine {
     /// Builds the engine and starts its ticker.
@@ -26,13 +35,32 @@ impl PolicyEngine {
                     std::thread::sleep(limits::TICK);
                 }
             })?;
-        Ok(Self(engine))
+        let compilers = ThreadPoolBuilder::new()
+            .num_threads(turns::processors())
+            .thread_name(|_| "policy-compiler".to_owned())
+            .start_handler(|_| yield_to_everybody())
+            .build()?;
+        Ok(Self { engine, compilers })
+    }
+
+    /// Runs `work`, which compiles, on the threads that are there for it, and waits for it.
+    pub fn compile<R: Send>(&self, work: impl FnOnce(&Engine) -> R + Send) -> R {
+        self.compilers.install(|| work(&self.engine))
     }
 
     /// The engine itself; cheap to clone.
     #[must_use]
     pub const fn get(&self) -> &Engine {
-        &self.0
+        &self.engine
+    }
+}
+
+/// Has the calling thread run only when nothing else wants to, and stop at once when something does. A nice value alone lets
+/// it finish its slice of some milliseconds first.
+fn yield_to_everybody() {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+        tracing::debug!(?error, "policies are compiled at normal priority");
     }
 }
 

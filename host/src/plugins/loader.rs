@@ -308,11 +308,10 @@ impl Loader {
     }
 
     fn compile(&self, digest: &str, bytes: &[u8]) -> Result<(Component, Origin), Refusal> {
-        let engine = self.engine.get();
-        let compiled = match &self.cache {
+        let compiled = self.engine.compile(|engine| match &self.cache {
             Some(cache) => cache.component(engine, digest, bytes),
             None => Component::new(engine, bytes).map(|component| (component, Origin::Compiled)),
-        };
+        });
         compiled.map_err(|error| Refusal::new(Step::Compile, shortened(&format!("{error:#}"), limits::SUMMARY_BYTES)))
     }
 

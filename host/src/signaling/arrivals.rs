@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::dialect::Dialect;
 use super::hub::{EVENT_WAIT, Hub};
-use super::outbox::Worth;
+use super::queue::Worth;
 use super::resume;
 use super::room::{Handover, Peer};
 use crate::domain::identity::Identity;

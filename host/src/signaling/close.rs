@@ -76,13 +76,13 @@ impl CloseReason {
     /// Whether what waits in the outbox is dropped rather than written first.
     #[must_use]
     pub const fn discards(self) -> bool {
-        matches!(self, Self::SlowReader | Self::Silent | Self::Replaced)
+        matches!(self, Self::SlowReader | Self::Replaced)
     }
 
     /// Whether what comes after the close is kept for the peer's next connection.
     #[must_use]
     pub const fn keeps(self) -> bool {
-        matches!(self, Self::Restart)
+        matches!(self, Self::Restart | Self::ByClient | Self::Silent)
     }
 
     /// Whether the place of a resumable connection is kept that ended so.

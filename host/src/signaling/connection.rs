@@ -6,15 +6,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocket;
-
 use super::close::CloseReason;
 use super::dialect::Dialect;
 use super::hub::{Hub, Joined, Left};
 use super::link::{Event, Link};
 use super::metrics::Outcome;
-use super::outbox::Worth;
+use super::queue::Worth;
 use super::room::{JoinAnswer, Peer, Room, SessionHost};
+use super::stream::WebSocket;
 use super::wire::{self, Incoming, Kind};
 use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
@@ -152,7 +151,7 @@ pub(super) async fn serve(
     meter: Meter,
     first: Option<Errand>,
 ) {
-    let link = Link::new(socket, state.hub.limits.ping_interval, peer.generation());
+    let link = Link::new(socket, Arc::clone(&peer), state.hub.limits.ping_interval);
     let mut seat = Seat {
         state: Arc::clone(&state),
         peer: Arc::clone(&peer),
@@ -160,10 +159,9 @@ pub(super) async fn serve(
     };
     let mut connection = Connection { state, peer, meter };
     let first = Box::pin(connection.take_place(place, first)).await;
-    let (mut link, reason) = connection.run(link, first).await;
+    let (link, reason) = connection.run(link, first).await;
     let hub = Arc::clone(&connection.state.hub);
     seat.keep = hub.is_draining() || (connection.peer.resumable && reason.may_resume());
-    connection.peer.outbox.put_back(link.take_unwritten());
     hub.metrics.closed(reason);
     tracing::debug!(peer_id = %connection.peer.peer_id, reason = reason.as_str(), "connection closed");
     if reason == CloseReason::Restart {
@@ -197,7 +195,7 @@ impl Connection {
             Box::pin(self.run_errand(errand)).await;
         }
         loop {
-            let served = match link.next(&self.peer.outbox).await {
+            let served = match link.next().await {
                 Event::Text(text) => self.serve_message(&text),
                 Event::Binary => self.serve_binary(),
                 Event::End(reason) => return (link, reason),
@@ -306,7 +304,7 @@ impl Connection {
                     return self.relay_elsewhere(room, to, frame, id, now);
                 };
                 let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, now);
-                let taken = hub.send(&receiver, frame.into(), Worth::Keep);
+                let taken = hub.relay(&receiver, frame.into());
                 if let Some(id) = id {
                     let outcome = if taken {
                         fleet::Outcome::Delivered

@@ -9,7 +9,7 @@ use super::close::CloseReason;
 use super::courier::Entry;
 use super::dialect::Dialect;
 use super::hub::{Directory, Hub};
-use super::outbox::Worth;
+use super::queue::Worth;
 use super::room::{Frames, JoinAnswer, Peer, Room, SessionHost};
 use super::wire;
 use crate::domain::identity::player_of;

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::Utf8Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::task::TaskTracker;
 
 use super::close::CloseReason;
 use super::courier::Courier;
 use super::metrics::SignalingMetrics;
-use super::outbox::{OutboxLimits, Queued, Worth};
+use super::queue::{OutboxLimits, Queued, Worth};
 use super::room::{Entering, Frames, JoinAnswer, Peer, Room, SessionHost};
 use super::wire;
 use crate::domain::clock::SharedClock;
@@ -433,7 +433,16 @@ impl Hub {
 
     /// Queues a frame for one peer.
     pub fn send(&self, peer: &Peer, frame: Utf8Bytes, worth: Worth) -> bool {
-        match peer.outbox.push(frame, worth, &self.limits.outbox) {
+        self.counted(peer, peer.outbox.push(frame, worth, &self.limits.outbox))
+    }
+
+    /// Sends a frame to one peer at once. Not to be called under a lock.
+    pub fn relay(&self, peer: &Peer, frame: Utf8Bytes) -> bool {
+        self.counted(peer, peer.outbox.relay(frame, Worth::Keep, &self.limits.outbox))
+    }
+
+    fn counted(&self, peer: &Peer, queued: Queued) -> bool {
+        match queued {
             Queued::Done { dropped: 0 } => true,
             Queued::Done { dropped } => {
                 self.metrics.outbox_dropped.inc_by(dropped.into());

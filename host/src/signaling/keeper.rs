@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hub::Hub;
-use super::outbox::Worth;
+use super::queue::Worth;
 use super::room::{Frames, Room};
 use super::wire;
 use crate::app::sessions;

@@ -45,15 +45,19 @@ mod courier;
 mod credential;
 mod dialect;
 mod events;
+mod frame;
+mod handshake;
 pub mod hub;
 pub mod keeper;
 mod link;
 mod metrics;
 mod outbox;
+mod queue;
 mod resume;
 mod room;
 pub mod socket;
 pub mod stats;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -65,7 +69,7 @@ use utoipa_axum::routes;
 
 use crate::http::state::HttpState;
 
-pub use outbox::OutboxLimits;
+pub use queue::OutboxLimits;
 
 /// `GET /signaling/ws` and `GET /signaling/stats`.
 pub fn routes() -> OpenApiRouter<Arc<HttpState>> {

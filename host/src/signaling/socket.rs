@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
+use tokio_tungstenite::tungstenite::Message;
 use utoipa::IntoParams;
 
 use super::arrivals::{Arriving, Refusal};
@@ -21,25 +20,19 @@ use super::close::CloseReason;
 use super::connection::{self, Errand, Meter, Passage};
 use super::credential;
 use super::dialect::Dialect;
+use super::handshake::Handshake;
 use super::hub::Admission;
 use super::link;
 use super::metrics::Outcome;
-use super::outbox::Worth;
+use super::queue::Worth;
 use super::room::Peer;
+use super::stream::WebSocket;
 use super::wire::{self, Incoming, Kind};
 use crate::domain::identity::{Identity, MAX_ID, MAX_PEER_ID};
 use crate::http::client::Client;
 use crate::http::error::Problem;
 use crate::http::state::HttpState;
 use crate::ports::fleet::Arrived;
-
-/// Read at once from a socket: most signaling messages fit. Larger buffers are zeroed again and again, and kept by idle
-/// connections.
-const READ_BUFFER: usize = 2 * 1024;
-/// Written frames gathered before the socket is asked to take them.
-const WRITE_BUFFER: usize = 16 * 1024;
-/// Written frames that wait for the socket at most; beyond it the outbox takes over.
-const MAX_WRITE_BUFFER: usize = 4 * wire::MAX_MESSAGE;
 
 /// The query of an upgrade. Without any, the connection speaks the dialect of the game DLL.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -84,9 +77,9 @@ pub async fn open(
     query: Result<Query<OpenQuery>, QueryRejection>,
     headers: HeaderMap,
     client: Extension<Client>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    handshake: Result<Handshake, StatusCode>,
 ) -> Response {
-    let Ok(mut upgrade) = upgrade else {
+    let Ok(handshake) = handshake else {
         return refuse(
             StatusCode::BAD_REQUEST,
             "This address speaks WebSocket: send an upgrade request",
@@ -101,25 +94,20 @@ pub async fn open(
             "This node takes no more connections; try again",
         );
     };
-    if let Some(protocol) = credential::answered_protocol(&headers)
-        && let Ok(value) = HeaderValue::from_str(protocol)
-    {
-        upgrade.set_selected_protocol(value);
-    }
     let opening = Opening {
         identity: credential::identify(&state.auth, &client, &headers, query.token.as_deref()),
         query,
         bare: raw.is_none_or(|raw| raw.is_empty()),
         ip: client.ip,
     };
+    let answer = handshake.answer(credential::answered_protocol(&headers));
     let tracker = state.tracker.clone();
-    upgrade
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(MAX_WRITE_BUFFER)
-        .max_message_size(wire::MAX_MESSAGE)
-        .max_frame_size(wire::MAX_MESSAGE)
-        .on_upgrade(move |socket| tracker.track_future(greet(state, socket, opening, admission)))
+    tracker.spawn(async move {
+        if let Some(socket) = handshake.finish().await {
+            greet(state, socket, opening, admission).await;
+        }
+    });
+    answer
 }
 
 fn refuse(status: StatusCode, detail: &str) -> Response {
@@ -236,10 +224,10 @@ async fn first_message(
     loop {
         let text = match socket.recv().await {
             Some(Ok(Message::Text(text))) => text,
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
             Some(Ok(Message::Binary(_))) => return Err("Binary messages are not understood".to_owned().into()),
             Some(Ok(Message::Close(_))) | None => return Err(CloseReason::ByClient.into()),
-            Some(Err(error)) => return Err(link::reason_of(error).into()),
+            Some(Err(error)) => return Err(link::reason_of(&error).into()),
         };
         let message = Incoming::read(&text);
         let kind = message.as_ref().map_or(Kind::Other, Incoming::kind);

@@ -1,14 +1,11 @@
 //! The hub with peers that have no sockets: who gets what, who takes over, and what is left behind.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use super::arrivals::{Arriving, Refusal};
 use super::close::CloseReason;
 use super::dialect::Dialect;
 use super::hub::{Hub, HubLimits, Joined};
-use super::outbox::Taken;
 use super::room::{JoinAnswer, Peer, SessionHost};
 use crate::domain::clock::SystemClock;
 use crate::domain::identity::Identity;
@@ -91,7 +88,7 @@ async fn send(hub: &Hub, from: &Arc<Peer>, to: &str, text: &str) {
     let frame = format!("{{\"type\":\"{text}\",\"from\":{}}}", from.json);
     match room.member(to).filter(|receiver| hub.may_reach(receiver)) {
         Some(receiver) => {
-            hub.send(&receiver, frame.into(), super::outbox::Worth::Keep);
+            hub.send(&receiver, frame.into(), super::queue::Worth::Keep);
         }
         None => {
             assert!(hub.courier.signal(from, to, &room.session_id, frame, hub.now().0, None));
@@ -112,16 +109,7 @@ fn types(peer: &Peer) -> Vec<String> {
 
 /// What waits for the peer, and the reason it is closed for.
 fn received(peer: &Peer) -> (Vec<String>, Option<CloseReason>) {
-    let mut batch = VecDeque::new();
-    let mut cx = Context::from_waker(Waker::noop());
-    let closed = loop {
-        match peer.outbox.poll_take(&mut cx, &mut batch) {
-            Poll::Ready(Taken::Frames) => {}
-            Poll::Ready(Taken::Close(reason)) => break Some(reason),
-            Poll::Pending => break None,
-        }
-    };
-    (batch.iter().map(|frame| frame.as_str().to_owned()).collect(), closed)
+    peer.outbox.take()
 }
 
 #[tokio::test]

@@ -185,7 +185,7 @@ impl Connection {
         }
         loop {
             let served = match link.next().await {
-                Event::Text(text) => self.serve_message(&text),
+                Event::Text(text) => self.serve_message(&text, link.in_burst()),
                 Event::Binary => self.serve_binary(),
                 Event::End(reason) => return (link, reason),
             };
@@ -231,7 +231,7 @@ impl Connection {
         Served::Refused("Binary messages are not understood: send JSON as text".to_owned())
     }
 
-    fn serve_message(&mut self, text: &str) -> Served {
+    fn serve_message(&mut self, text: &str, in_burst: bool) -> Served {
         let room = self.peer.room();
         let message = Incoming::read(text);
         let kind = message.as_ref().map_or(Kind::Other, Incoming::kind);
@@ -254,7 +254,12 @@ impl Connection {
                     return Err(format!("Peer {} is not in your session", shorten(to)));
                 };
                 let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, now);
-                hub.relay(&receiver, frame.into());
+                if in_burst {
+                    // The receiver's task writes what several senders have for it at once.
+                    hub.send(&receiver, frame.into(), Worth::Keep);
+                } else {
+                    hub.relay(&receiver, frame.into());
+                }
                 Ok(Served::Done)
             }
             Kind::Join => {

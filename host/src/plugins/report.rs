@@ -103,8 +103,8 @@ impl SlotReport {
     /// The report of one slot.
     #[must_use]
     pub fn of<W: World>(slot: &Slot<W>) -> Self {
-        let counts = slot.counts();
         let current = slot.current();
+        let counts = slot.counts();
         let state = match &current {
             None => SlotState::Native,
             Some(release) if release.breaker.is_open() => SlotState::BreakerOpen,

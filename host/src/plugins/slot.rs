@@ -213,10 +213,11 @@ impl<W: World> Slot<W> {
     /// Puts a release into the slot with one pointer exchange. Calls in flight end on the release they started on. Every
     /// worker that has an instance gets one of the new release, so that no call has to wait for one.
     pub fn install(&self, release: Arc<Release<W>>, tried: Option<Instance<W>>) {
-        let replaced = self.current.swap(Some(Arc::clone(&release))).is_some();
-        if replaced {
+        // Counted first, so that whoever sees the new release sees its swap too.
+        if self.current.load().is_some() {
             self.swaps.fetch_add(1, Ordering::Relaxed);
         }
+        self.current.store(Some(Arc::clone(&release)));
         let mut tried = tried.map(Box::new);
         for (number, cell) in self.cells.iter().enumerate() {
             let used = cell.inner.lock().instance.is_some();

@@ -196,7 +196,7 @@ impl Connection {
         }
         loop {
             let served = match link.next().await {
-                Event::Text(text) => self.serve_message(&text),
+                Event::Text(text) => self.serve_message(&text, link.in_burst()),
                 Event::Binary => self.serve_binary(),
                 Event::End(reason) => return (link, reason),
             };
@@ -244,7 +244,7 @@ impl Connection {
 
     /// Serves a message that came after the node said that it goes away: it is passed on, and nothing else.
     fn serve_last(&mut self, text: &str) {
-        if let Served::Refused(message) = self.serve_message(text) {
+        if let Served::Refused(message) = self.serve_message(text, true) {
             tracing::debug!(peer_id = %self.peer.peer_id, message, "refused while the node goes away");
         }
     }
@@ -278,7 +278,7 @@ impl Connection {
         Served::Refused("Binary messages are not understood: send JSON as text".to_owned())
     }
 
-    fn serve_message(&mut self, text: &str) -> Served {
+    fn serve_message(&mut self, text: &str, in_burst: bool) -> Served {
         let room = self.peer.room();
         let message = Incoming::read(text);
         let kind = message.as_ref().map_or(Kind::Other, Incoming::kind);
@@ -304,7 +304,12 @@ impl Connection {
                     return self.relay_elsewhere(room, to, frame, id, now);
                 };
                 let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, now);
-                let taken = hub.relay(&receiver, frame.into());
+                let taken = if in_burst {
+                    // The receiver's task writes what several senders have for it at once.
+                    hub.send(&receiver, frame.into(), Worth::Keep)
+                } else {
+                    hub.relay(&receiver, frame.into())
+                };
                 if let Some(id) = id {
                     let outcome = if taken {
                         fleet::Outcome::Delivered

@@ -57,7 +57,8 @@ impl Handshake {
     pub(super) async fn finish(self) -> Option<WebSocket> {
         let upgraded = self.upgrade.await.ok()?;
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        Some(WebSocket::new(parts.io.into_inner(), parts.read_buf.into()))
+        // Copied: these bytes, be they none, keep the whole buffer of the HTTP connection.
+        Some(WebSocket::new(parts.io.into_inner(), parts.read_buf.to_vec()))
     }
 }
 

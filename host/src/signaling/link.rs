@@ -39,6 +39,8 @@ pub(super) struct Link {
     timer: Pin<Box<Sleep>>,
     ping_interval: Duration,
     reads: u32,
+    /// What waits is written at the next turn, after everybody whose message is there has been heard.
+    deferred: bool,
     /// The socket takes nothing now.
     stalled: bool,
     /// The client was heard since the last tick.
@@ -60,6 +62,7 @@ impl Link {
             timer: Box::pin(tokio::time::sleep(first)),
             ping_interval,
             reads: 0,
+            deferred: false,
             stalled: false,
             heard: true,
             pinged: false,
@@ -71,8 +74,21 @@ impl Link {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// Whether the message that `next` returned last is one of several that were there together.
+    pub(super) fn in_burst(&self) -> bool {
+        self.reads > 1
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if self.peer.outbox.wants_task() {
+            // Writing at once would wake the receiver's machine for each message alone. One turn later several wait, here
+            // and at other connections, and go out together.
+            if !self.stalled && !self.deferred {
+                self.deferred = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.deferred = false;
             match self.peer.outbox.poll(cx, self.socket.stream()) {
                 Poll::Ready(Some(reason)) => return Poll::Ready(Event::End(reason)),
                 written => self.stalled = written.is_pending(),

@@ -1,11 +1,13 @@
 //! Servers under load: starts them on core 0 with everything on, waits until they answer, and ends them.
 
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::client::{Wire, request};
 use crate::{PINNED, Plan};
@@ -46,7 +48,7 @@ pub struct Server {
     pub kind: Kind,
     pub port: u16,
     child: Child,
-    _data: tempfile::TempDir,
+    _data: Rc<TempDir>,
 }
 
 impl Drop for Server {
@@ -57,9 +59,19 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// Starts a server with an empty data folder and waits until it answers.
     pub async fn start(kind: Kind, plan: &Plan) -> anyhow::Result<Self> {
+        Self::start_with(kind, plan, Rc::new(tempfile::tempdir()?), &[]).await
+    }
+
+    /// The same with a data folder that outlives it, and further settings.
+    pub async fn start_with(
+        kind: Kind,
+        plan: &Plan,
+        data: Rc<TempDir>,
+        further: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let data = tempfile::tempdir()?;
         let pinned = std::env::var(PINNED).is_ok_and(|cores| cores != "1");
         let program = if kind.is_coordinator() {
             plan.server.clone()
@@ -80,6 +92,7 @@ impl Server {
             Kind::FastWebSockets => _ = command.args(["bare-fastwebsockets", "--port", &port.to_string()]),
         }
         let child = command
+            .envs(further.iter().map(|(name, value)| (*name, value)))
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("{program} does not start; build it with `cargo build --release`"))?;

@@ -5,6 +5,7 @@
 mod bare;
 mod client;
 mod fleet;
+mod nodes;
 mod report;
 mod workloads;
 
@@ -16,7 +17,7 @@ use anyhow::{Context as _, bail};
 use crate::fleet::{Kind, Server};
 use crate::report::Table;
 
-const USAGE: &str = "usage: load [all|relay|fan-out|idle|heartbeats|best|policy]... [--seconds N] [--rounds N] [--connections N] [--server FILE]";
+const USAGE: &str = "usage: load [all|relay|fan-out|idle|heartbeats|best|policy|fleet]... [--storage sqlite|postgres] [--seconds N] [--rounds N] [--connections N] [--server FILE]";
 /// Set in the child that runs on its own core with as many open files as are allowed.
 const PINNED: &str = "LOAD_PINNED";
 
@@ -31,6 +32,8 @@ pub struct Plan {
     pub connections: usize,
     /// The coordinator's release binary.
     pub server: String,
+    /// Heartbeats are kept in PostgreSQL rather than SQLite.
+    postgres: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -76,6 +79,7 @@ impl Plan {
             rounds: 3,
             connections: 10_000,
             server: default_server()?,
+            postgres: false,
         };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -88,8 +92,15 @@ impl Plan {
                 "--seconds" => plan.seconds = Duration::from_secs(value()?.parse::<u64>()?.clamp(1, 600)),
                 "--rounds" => plan.rounds = value()?.parse::<usize>()?.clamp(1, 100),
                 "--connections" => plan.connections = value()?.parse::<usize>()?.clamp(1, 25_000),
+                "--storage" => {
+                    plan.postgres = match value()?.as_str() {
+                        "postgres" => true,
+                        "sqlite" => false,
+                        _ => bail!("--storage is sqlite or postgres\n{USAGE}"),
+                    };
+                }
                 "--server" => plan.server.clone_from(value()?),
-                "all" | "relay" | "fan-out" | "idle" | "heartbeats" | "best" | "policy" => {
+                "all" | "relay" | "fan-out" | "idle" | "heartbeats" | "best" | "policy" | "fleet" => {
                     plan.workloads.push(argument.clone());
                 }
                 _ => bail!("{argument} is not understood\n{USAGE}"),
@@ -147,7 +158,13 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
         .await?;
         table.print(0.90, None);
     }
-    if plan.wants("heartbeats") {
+    if plan.wants("fleet") {
+        nodes::relay(plan).await?;
+    }
+    if plan.wants("fleet") || (plan.postgres && plan.wants("heartbeats")) {
+        nodes::heartbeats(plan).await?;
+    }
+    if plan.wants("heartbeats") && !plan.postgres {
         let kinds = [Kind::Coordinator, Kind::Axum4];
         let mut table = Table::new("heartbeats, 16 connections, acknowledged/s", "p99 ms");
         rounds(plan, &kinds, &mut table, async |server| {

@@ -56,19 +56,21 @@ impl Table {
     }
 }
 
-fn word(met: bool) -> &'static str {
+pub fn word(met: bool) -> &'static str {
     if met { "met" } else { "missed" }
 }
 
 fn median(rounds: &[(f64, f64)]) -> (f64, f64) {
-    let middle = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or_default()
-    };
     (
         middle(rounds.iter().map(|round| round.0).collect()),
         middle(rounds.iter().map(|round| round.1).collect()),
     )
+}
+
+/// The one in the middle.
+pub fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// Delays of one workload in microseconds, as a histogram of bounded size.
@@ -91,13 +93,18 @@ impl Delays {
         self.buckets[bucket] += 1;
     }
 
-    /// The 99th percentile in milliseconds.
-    pub fn p99(&self) -> f64 {
-        let total: u64 = self.buckets.iter().map(|count| u64::from(*count)).sum();
+    /// How many were recorded.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// The delay in milliseconds that this share of all does not exceed; 1 is the slowest.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let least = (self.count() as f64 * share).ceil() as u64;
         let mut seen = 0;
         for (index, count) in self.buckets.iter().enumerate() {
             seen += u64::from(*count);
-            if seen * 100 >= total * 99 {
+            if *count > 0 && seen >= least {
                 return (index as f64 + 1.0) * 0.004;
             }
         }

@@ -10,8 +10,9 @@ use axum::extract::ws::WebSocket;
 
 use super::close::CloseReason;
 use super::dialect::Dialect;
-use super::hub::{Hub, Joined, Left};
+use super::hub::Hub;
 use super::link::{Event, Link};
+use super::membership::{Joined, Left, Seen};
 use super::metrics::Outcome;
 use super::outbox::Worth;
 use super::room::{JoinAnswer, Peer, Room, SessionHost};
@@ -23,7 +24,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::identity::{Identity, MAX_ID};
 use crate::domain::session::{Session, SessionKey};
 use crate::http::state::HttpState;
-use crate::ports::fleet::{self, Arrived};
+use crate::ports::fleet::{self, Arrived, Parcel};
 use crate::ports::policies::{Caller, LimitRequest, Surface};
 
 /// Times a join is checked again because sessions ended meanwhile.
@@ -218,6 +219,7 @@ impl Connection {
     /// Goes on in the place that the peer has, and returns the errand that is left to do.
     async fn take_place(&mut self, place: Arrived, first: Option<Errand>) -> Option<Errand> {
         let Some(session_id) = place.session_id else {
+            self.give_up(place.mailbox);
             self.state.hub.hand_over(&self.peer, Vec::new(), false).await;
             return first;
         };
@@ -231,7 +233,13 @@ impl Connection {
         if restored.is_err() {
             self.state.hub.leave(&self.peer).await;
         }
-        let mailbox = if restored.is_ok() { place.mailbox } else { Vec::new() };
+        let mailbox = match restored {
+            Ok(()) => place.mailbox,
+            Err(_) => {
+                self.give_up(place.mailbox);
+                Vec::new()
+            }
+        };
         self.state.hub.hand_over(&self.peer, mailbox, place.owed).await;
         match (restored, first) {
             (Err(error), _) if place.resumed => {
@@ -241,6 +249,13 @@ impl Connection {
             // It is there already, and has been told so.
             (Ok(()), Some(Errand::Join(wanted))) if place.resumed && wanted == session_id => None,
             (_, first) => first,
+        }
+    }
+
+    /// What waited for a place that is gone.
+    fn give_up(&self, mailbox: Vec<Parcel>) {
+        for parcel in mailbox {
+            self.state.hub.report(parcel, fleet::Outcome::Expired);
         }
     }
 
@@ -307,6 +322,11 @@ impl Connection {
                 };
                 let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, now);
                 let taken = hub.send(&receiver, frame.into(), Worth::Keep);
+                // It has moved just now.
+                if !taken && room.member(to).is_none_or(|newer| !Arc::ptr_eq(&newer, &receiver)) {
+                    let frame = wire::relayed(Dialect::Hyphen, kind, &self.peer.json, member, value, now);
+                    return self.relay_elsewhere(room, to, frame, id, now);
+                }
                 if let Some(id) = id {
                     let outcome = if taken {
                         fleet::Outcome::Delivered
@@ -426,7 +446,7 @@ impl Connection {
     }
 
     /// True when the peer is in the session's room, or not connected any more.
-    async fn enter(&self, session: &Session, seen: super::hub::Seen, answer: JoinAnswer) -> Result<bool, AppError> {
+    async fn enter(&self, session: &Session, seen: Seen, answer: JoinAnswer) -> Result<bool, AppError> {
         let app = &self.state.app;
         let host = SessionHost {
             host_id: session.host.clone(),
@@ -439,7 +459,10 @@ impl Connection {
                 Ok(true)
             }
             Joined::Gone => Ok(true),
-            Joined::Again => Ok(false),
+            Joined::Again { left } => {
+                after_leaving(&self.state, left.as_ref(), "host_left").await;
+                Ok(false)
+            }
         }
     }
 }

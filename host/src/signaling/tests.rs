@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use super::arrivals::{Arriving, Refusal};
 use super::close::CloseReason;
 use super::dialect::Dialect;
-use super::hub::{Hub, HubLimits, Joined};
+use super::hub::{Hub, HubLimits};
+use super::membership::Joined;
 use super::outbox::Taken;
 use super::room::{JoinAnswer, Peer, SessionHost};
 use crate::domain::clock::SystemClock;
@@ -212,7 +213,7 @@ async fn a_session_that_is_over_lets_its_peers_go_and_nobody_slips_in() {
     );
     assert!(a.room().is_none());
     let late = hub.join(&b, "s", &host(), seen, JoinAnswer::Joined).await;
-    assert_eq!(late, Joined::Again);
+    assert_eq!(late, Joined::Again { left: None });
     hub.courier.settled().await;
     assert!(live.fleet.members("s").await.unwrap().is_empty());
     join(&hub, &a, "t").await;

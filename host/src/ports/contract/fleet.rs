@@ -413,8 +413,14 @@ pub(crate) async fn nodes_live_while_they_say_so(live: &Live) {
     assert!(live.fleet.renew("one").await.unwrap().is_some());
     let ann = connect(live, &one, "ann", "one").await;
     live.fleet.exit("one").await.unwrap();
-    assert_eq!(live.fleet.renew("one").await.unwrap(), None);
+    assert!(
+        live.fleet.renew("one").await.unwrap().is_some(),
+        "it is reaped with its peers, as a silent one"
+    );
     assert_eq!(live.fleet.find("ann").await.unwrap().unwrap().generation, ann);
+    live.fleet.disconnect("ann", ann).await.unwrap();
+    live.fleet.exit("one").await.unwrap();
+    assert_eq!(live.fleet.renew("one").await.unwrap(), None);
 }
 
 pub(crate) async fn a_node_announces_what_it_has(live: &Live) {
@@ -435,6 +441,7 @@ pub(crate) async fn a_node_announces_what_it_has(live: &Live) {
         identity: format!("player:{peer_id}"),
         token: "t".to_owned(),
         session_id: session_id.map(str::to_owned),
+        alone: false,
     };
     let peers = [
         announced("moved", moved, None),
@@ -442,8 +449,8 @@ pub(crate) async fn a_node_announces_what_it_has(live: &Live) {
     ];
     let asof = live.fleet.renew("one").await.unwrap().unwrap();
     let young = connect(live, &one, "young", "one").await;
-    let (superseded, waiting) = live.fleet.announce("one", asof, &peers).await.unwrap();
-    assert_eq!((superseded, waiting), (vec!["moved".to_owned()], vec![]));
+    let superseded = live.fleet.announce("one", asof, &peers, &[]).await.unwrap();
+    assert_eq!(superseded, ["moved"]);
     assert_eq!(two.next().await, left("gone", gone, "s", false));
     let joined = Event::Joined {
         session_id: "s".to_owned(),

@@ -19,7 +19,7 @@ use super::room::{JoinAnswer, Peer, Room, SessionHost};
 use super::wire::{self, Incoming, Kind};
 use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
-use crate::app::sessions;
+use crate::app::{losses, placement, sessions};
 use crate::domain::clock::Timestamp;
 use crate::domain::identity::{Identity, MAX_ID};
 use crate::domain::session::{Session, SessionKey};
@@ -140,7 +140,7 @@ async fn after_leaving(state: &HttpState, left: Option<&Left>, reason: &str) {
         return;
     };
     tracing::info!(%session_id, host_id = %host.host_id, reason, "host left its session");
-    if let Err(error) = sessions::host_left(&state.app, session_id, &host.host_id, reason).await {
+    if let Err(error) = losses::host_left(&state.app, session_id, &host.host_id, reason).await {
         tracing::warn!(%error, %session_id, host_id = %host.host_id, "no other host could be found");
     }
 }
@@ -434,7 +434,7 @@ impl Connection {
 
     async fn create(&self, zone: &str) -> Result<(), AppError> {
         let (app, peer) = (&self.state.app, &self.peer);
-        let session = sessions::open_for_peer(app, &peer.identity, &peer.peer_id, zone).await?;
+        let session = placement::open_for_peer(app, &peer.identity, &peer.peer_id, zone).await?;
         // A session nobody else knows yet is not ended by others: look at it again only when something else ended.
         for _ in 0..JOIN_ATTEMPTS {
             let seen = self.state.hub.endings(&session.session_id).await;

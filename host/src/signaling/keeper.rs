@@ -10,7 +10,7 @@ use super::hub::Hub;
 use super::outbox::Worth;
 use super::room::{Frames, Peer, Room};
 use super::wire;
-use crate::app::sessions;
+use crate::app::losses;
 use crate::domain::identity::player_of;
 use crate::http::state::HttpState;
 use crate::ports::fleet::{Announced, Departure, Outcome};
@@ -97,7 +97,7 @@ async fn reap(state: &HttpState) {
         tracing::info!(%session_id, %peer_id, "peer did not come back");
         if !remaining.is_empty()
             && remaining.iter().all(|other| player_of(other) != player)
-            && let Err(error) = sessions::player_left(&state.app, &session_id, player, "host_disconnected").await
+            && let Err(error) = losses::player_left(&state.app, &session_id, player, "host_disconnected").await
         {
             tracing::warn!(%error, %session_id, "the session of a peer that is gone could not be looked at");
         }

@@ -1,4 +1,7 @@
-//! The hub with peers that have no sockets: who gets what, who takes over, and what is left behind.
+//! The hub with peers that have no sockets: who gets what, who takes over, and what is left behind. What happens when things come
+//! late, twice or not at all is in `odd`.
+
+mod odd;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -93,7 +93,8 @@ async fn departures_and_removals_reach_every_node() {
     let mut a = Ws::joined(one, "a", &id).await;
     let b = Ws::joined(two, "b", &id).await;
     let mut c = Ws::joined(two, "c", &id).await;
-    (a.expect("peer-joined").await, a.expect("peer-joined").await);
+    a.expect("peer-joined").await;
+    a.expect("peer-joined").await;
     drop(b);
     assert_eq!(a.expect("peer-left").await["peer_id"], json!("b"));
     assert_eq!(c.expect("peer-left").await["peer_id"], json!("b"));
@@ -241,4 +242,32 @@ async fn a_peer_goes_on_where_it_broke_at_any_node() {
     // The old token is of no use any more.
     let mut again = resumable(one, "b", Some(&token)).await;
     assert!(again.expect_error().await.contains("join again"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_in_a_session_that_ended_meanwhile_is_gone() {
+    let fleet = Fleet::start(2);
+    let [one, two] = &fleet.nodes[..] else { panic!() };
+    let id = active(one, "over", &["a", "b"]).await;
+    let mut a = Ws::joined(one, "a", &id).await;
+    let mut b = resumable(one, "b", None).await;
+    let token = b.join(&id).await["resume_token"].as_str().unwrap().to_owned();
+    a.expect("peer-joined").await;
+    drop(b);
+    let mut outcome = Value::Null;
+    while outcome != "queued" {
+        a.send(&json!({ "type": "offer", "to": "b", "sdp": "probe", "id": 1 }))
+            .await;
+        outcome = a.expect("outcome").await["outcome"].clone();
+    }
+    let _ = one
+        .operator()
+        .poke(&format!("/sessions/{id}/end?reason=over"))
+        .await
+        .ok(200);
+    a.wait_for("session-ended").await;
+    let mut b = resumable(two, "b", Some(&token)).await;
+    let error = b.expect("error").await;
+    assert_eq!(error["code"], json!("resume_expired"), "{error}");
+    assert_eq!(a.wait_for("outcome").await["outcome"], json!("expired"));
 }

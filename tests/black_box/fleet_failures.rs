@@ -160,7 +160,8 @@ async fn a_node_cut_off_from_redis_serves_its_own_peers_and_comes_back() {
     let mut a = Ws::joined(near, "a", &id).await;
     let mut b = Ws::joined(&far, "b", &id).await;
     let mut c = Ws::joined(&far, "c", &id).await;
-    (a.expect("peer-joined").await, a.expect("peer-joined").await);
+    a.expect("peer-joined").await;
+    a.expect("peer-joined").await;
     until_heard(&mut a, &mut b, "b").await;
     cable.cut();
     let cut = Instant::now();
@@ -186,6 +187,35 @@ async fn a_node_cut_off_from_redis_serves_its_own_peers_and_comes_back() {
     println!("they are back {} after the cable was mended", millis(mended.elapsed()));
     until_heard(&mut a, &mut late, "late").await;
     until_heard(&mut b, &mut a, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_joined_or_left_while_cut_off_is_known_afterwards() {
+    let fleet = Fleet::start(1);
+    let cable = Cable::to(fleet.redis.port()).await;
+    let url = format!("redis://127.0.0.1:{}", cable.port());
+    let far = fleet.options(Options::default()).env("REDIS_URL", url).start();
+    let near = &fleet.nodes[0];
+    let id = active(near, "alone", &["a", "b", "c"]).await;
+    let mut a = Ws::joined(near, "a", &id).await;
+    let mut b = Ws::peer(&far, "b").await;
+    let mut c = Ws::joined(&far, "c", &id).await;
+    a.expect("peer-joined").await;
+    cable.cut();
+    b.join(&id).await;
+    c.wait_for("peer-joined").await;
+    c.send(&json!({ "type": "leave" })).await;
+    c.expect("session-left").await;
+    cable.mend();
+    // In which order the node tells of the two is left open.
+    let told = [a.next().await.unwrap(), a.next().await.unwrap()];
+    let told: Vec<_> = told
+        .iter()
+        .map(|told| (told["type"].clone(), told["peer_id"].clone()))
+        .collect();
+    assert!(told.contains(&(json!("peer-joined"), json!("b"))), "{told:?}");
+    assert!(told.contains(&(json!("peer-left"), json!("c"))), "{told:?}");
+    until_heard(&mut a, &mut b, "b").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,9 @@
-//! Start and end of the process: settings, refusals, `check-config`, draining.
+//! Starts of the process: settings, refusals, `check-config`.
 
 use std::os::unix::fs::PermissionsExt;
 
 use p2p_coordinator_tests::server::{API_KEY, JWT_SECRET};
-use p2p_coordinator_tests::shapes::session;
-use p2p_coordinator_tests::{Client, Options, Server, Ws, eventually};
+use p2p_coordinator_tests::{Options, Server};
 use reqwest::Method;
 
 fn production() -> Options {
@@ -197,71 +196,6 @@ fn help_and_version_answer() {
     assert!(said.contains("2.0.0"), "{said}");
     let (status, _) = Options::default().run(&["dance"]);
     assert!(!status.success());
-}
-
-async fn ready(client: &Client) -> Option<u16> {
-    client.status(Method::GET, "/health/ready").await
-}
-
-#[tokio::test]
-async fn sigterm_drains_and_ends_in_good_order() {
-    let mut server = Options::default().env("SHUTDOWN_GRACE_SECONDS", 5).start();
-    let made = session(&server.operator(), "drain", "alice", &["p1"]).await;
-    let id = made["session_id"].as_str().unwrap().to_owned();
-    let mut peer = Ws::joined(&server, "p1", &id).await;
-    assert_eq!(ready(&server.anonymous()).await, Some(200));
-    let started = std::time::Instant::now();
-    server.terminate();
-    let draining = peer.wait_for("server-draining").await;
-    assert!(draining["reconnect_after_ms"].is_u64(), "{draining}");
-    assert_eq!(peer.wait_for_close().await, 1012);
-    let status = server.wait();
-    assert_eq!(status.code(), Some(0), "{}", server.log());
-    assert!(started.elapsed().as_secs() <= 8, "{:?}", started.elapsed());
-}
-
-#[tokio::test]
-async fn while_it_drains_it_is_not_ready() {
-    use tokio::io::AsyncWriteExt;
-    let server = Options::default().env("SHUTDOWN_GRACE_SECONDS", 20).start();
-    let client = server.anonymous();
-    assert_eq!(ready(&client).await, Some(200));
-    // A request that is under way keeps the process up.
-    let mut socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-    let head = format!(
-        "POST /api/v1/hosts/register HTTP/1.1\r\nHost: x\r\nX-API-Key: {API_KEY}\r\nContent-Type: application/json\r\n\
-         Content-Length: 10\r\n\r\n"
-    );
-    socket.write_all(head.as_bytes()).await.unwrap();
-    // The head has arrived when a later request on another connection is answered.
-    assert_eq!(ready(&client).await, Some(200));
-    server.terminate();
-    eventually("it is not ready", || async {
-        let status = ready(&client).await;
-        (status != Some(200)).then_some(status)
-    })
-    .await;
-    drop(socket);
-}
-
-#[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
-    use tokio::io::AsyncWriteExt;
-    let mut server = Options::default().env("SHUTDOWN_GRACE_SECONDS", 25).start();
-    let mut socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-    socket
-        .write_all(b"POST /api/v1/hosts/register HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-        .await
-        .unwrap();
-    let started = std::time::Instant::now();
-    server.terminate();
-    eventually("the signal is noticed", || async {
-        server.log().contains("SIGTERM").then_some(())
-    })
-    .await;
-    server.terminate();
-    let _ = server.wait();
-    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -73,9 +73,9 @@ impl Server {
         kind: Kind,
         plan: &Plan,
         data: Rc<TempDir>,
-        settings: &[(&str, String)],
+        further: &[(&str, String)],
     ) -> anyhow::Result<Self> {
-        let mut server = Self::spawn(kind, plan, data, settings)?;
+        let mut server = Self::spawn(kind, plan, data, further)?;
         server.wait_until_it_answers().await?;
         Ok(server)
     }

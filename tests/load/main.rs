@@ -7,6 +7,7 @@ mod client;
 mod fleet;
 mod host_loss;
 mod matchbox;
+mod nodes;
 mod report;
 mod start;
 mod swap;
@@ -22,7 +23,7 @@ use crate::matchbox::MATCHBOX;
 use crate::report::Table;
 
 /// Everything that can be measured, in the order of the output.
-const WORKLOADS: [&str; 9] = [
+const WORKLOADS: [&str; 10] = [
     "relay",
     "fan-out",
     "policy",
@@ -32,9 +33,10 @@ const WORKLOADS: [&str; 9] = [
     "swap",
     "start",
     "host-loss",
+    "fleet",
 ];
-const USAGE: &str = "usage: load [all|relay|fan-out|policy|heartbeats|best|idle|swap|start|host-loss]... \
-                     [--seconds N] [--rounds N] [--connections N] [--pairs N] [--server FILE] [--matchbox FILE]";
+const USAGE: &str = "usage: load [all|relay|fan-out|policy|heartbeats|best|idle|swap|start|host-loss|fleet]... \
+                     [--storage sqlite|postgres] [--seconds N] [--rounds N] [--connections N] [--pairs N] [--server FILE] [--matchbox FILE]";
 /// Set in the child that runs on its own core with as many open files as are allowed.
 const PINNED: &str = "LOAD_PINNED";
 
@@ -53,6 +55,8 @@ pub struct Plan {
     pub server: String,
     /// The binary of `matchbox_server`, to be measured beside the bare relays.
     pub matchbox: Option<String>,
+    /// Heartbeats are kept in PostgreSQL rather than SQLite.
+    postgres: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -100,6 +104,7 @@ impl Plan {
             pairs: vec![64, 256],
             server: default_server()?,
             matchbox: None,
+            postgres: false,
         };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -112,6 +117,13 @@ impl Plan {
                 "--seconds" => plan.seconds = Duration::from_secs(value()?.parse::<u64>()?.clamp(1, 600)),
                 "--rounds" => plan.rounds = value()?.parse::<usize>()?.clamp(1, 100),
                 "--connections" => plan.connections = value()?.parse::<usize>()?.clamp(1, 25_000),
+                "--storage" => {
+                    plan.postgres = match value()?.as_str() {
+                        "postgres" => true,
+                        "sqlite" => false,
+                        _ => bail!("--storage is sqlite or postgres\n{USAGE}"),
+                    };
+                }
                 "--pairs" => plan.pairs = vec![value()?.parse::<usize>()?.clamp(1, 10_000)],
                 "--server" => plan.server.clone_from(value()?),
                 "--matchbox" => plan.matchbox = Some(value()?.clone()),
@@ -177,7 +189,13 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
         .await?;
         table.print(0.90, None);
     }
-    if plan.wants("heartbeats") {
+    if plan.wants("fleet") {
+        nodes::relay(plan).await?;
+    }
+    if plan.wants("fleet") || (plan.postgres && plan.wants("heartbeats")) {
+        nodes::heartbeats(plan).await?;
+    }
+    if plan.wants("heartbeats") && !plan.postgres {
         let kinds = [Kind::Coordinator, Kind::Axum4];
         let mut table = Table::new("heartbeats, 16 connections, acknowledged/s", "p99 ms");
         rounds(plan, &kinds, &mut table, async |server| {

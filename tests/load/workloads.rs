@@ -129,6 +129,33 @@ pub async fn relay(server: &Server, pairs: usize, length: Duration) -> anyhow::R
     finish(tasks, &tally).await
 }
 
+/// Pairs that play ping-pong, each with what either sends: a rate, and the median and the 99th percentile of the way.
+pub async fn play(pairs: Vec<(Wire, Wire, Vec<u8>, Vec<u8>)>, length: Duration) -> anyhow::Result<[f64; 3]> {
+    let tally = Tally::new(length);
+    let mut tasks = JoinSet::new();
+    for (mut a, mut b, to_a, to_b) in pairs {
+        let tally = tally.clone();
+        tasks.spawn_local(async move {
+            for turn in 0_u64.. {
+                let (from, to, frame) = match turn % 2 {
+                    0 => (&mut a, &mut b, &to_b),
+                    _ => (&mut b, &mut a, &to_a),
+                };
+                let sent = Instant::now();
+                from.send(frame).await?;
+                to.frame_of("offer").await?;
+                if !tally.done(sent) {
+                    break;
+                }
+            }
+            Ok(())
+        });
+    }
+    let (rate, p99) = finish(tasks, &tally).await?;
+    let median = tally.count.borrow().1.quantile(0.5);
+    Ok([rate, median, p99])
+}
+
 /// One sender, a message to each of many peers, round after round; delay of a delivery.
 pub async fn fan_out(server: &Server, receivers: usize, length: Duration) -> anyhow::Result<(f64, f64)> {
     let (names, wires) = peers(server, receivers + 1).await?;

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::App;
 use super::error::AppError;
+use super::losses;
 use super::members::{MAX_INTEGER, MAX_NUMBER, Members, Request};
-use super::sessions::{self, Page};
+use super::sessions::Page;
 use crate::domain::clock::Timestamp;
 use crate::domain::host::{Host, HostStatus, Measurements, Registration};
 use crate::domain::identity::Identity;
@@ -224,11 +225,11 @@ pub async fn delete(app: &App, caller: &Identity, host_id: &str) -> Result<(), A
         return Err(not_found(host_id));
     }
     app.live.hosts.remove(host_id);
-    sessions::host_lost(app, host_id, "host_removed").await?;
+    losses::host_lost(app, host_id, "host_removed").await?;
     app.storage.hosts.delete(host_id).await?;
     // A heartbeat may have brought it back meanwhile, and sessions with it.
     app.live.hosts.remove(host_id);
-    sessions::host_lost(app, host_id, "host_removed").await?;
+    losses::host_lost(app, host_id, "host_removed").await?;
     tracing::info!(host_id, "host removed");
     Ok(())
 }

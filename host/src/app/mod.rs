@@ -4,8 +4,10 @@ pub mod auth;
 pub mod error;
 pub mod hosts;
 pub mod limits;
+pub mod losses;
 pub mod members;
 pub mod monitoring;
+pub mod placement;
 pub mod sessions;
 pub mod zones;
 

@@ -1,7 +1,6 @@
-//! Sessions: opening them on a host, running and ending them, and moving them when their host is lost.
+//! Sessions: running and ending them, and who takes part. They open in `placement` and move in `losses`.
 //!
-//! What must hold under concurrency is decided in storage. This file decides rights, the order of hosts to try, and
-//! what connected peers are told.
+//! What must hold under concurrency is decided in storage. This file decides rights and what connected peers are told.
 
 use std::time::Duration;
 
@@ -9,27 +8,15 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::App;
-use super::auth::random_hex;
 use super::error::AppError;
 use super::members::{MAX_NUMBER, MAX_TEXT, Members, Request};
-use crate::domain::identity::{Identity, player_of};
-use crate::domain::session::{FallbackReason, Session, SessionKey, SessionStatus};
-use crate::domain::zone::Zone;
+use crate::domain::identity::Identity;
+use crate::domain::session::{Session, SessionKey, SessionStatus};
 use crate::ports::peers::Push;
-use crate::ports::policies::{HostCandidate, HostPick, HostRequest};
-use crate::ports::storage::{Changed, NewSession, Opened, SessionFilter, SessionMetrics};
+use crate::ports::storage::{Changed, SessionFilter, SessionMetrics};
 
-/// Most hosts that are handed to the host-selection policy.
-const MAX_CANDIDATES: usize = 500;
-/// Most picks of the policy that are tried.
-const MAX_PICKS: usize = 8;
 /// Most sessions in one list.
 pub const MAX_LIST: u32 = 1000;
-/// Sessions of a lost host that are handled between two looks at storage.
-const LOST_BATCH: u32 = 200;
-/// Most looks; far more than a host can serve.
-const MAX_LOST_BATCHES: u32 = 1000;
-
 /// A session to create.
 #[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
 pub struct CreateSession {
@@ -105,117 +92,6 @@ impl Request for AddPlayer {
         let player_id = members.player("player_id");
         members.finish(Self { player_id })
     }
-}
-
-/// Opens a session on the named host, or on the first pick of the policy that has room.
-///
-/// # Errors
-/// `Forbidden` for another player's host, or for other players without a host; `Fallback` when peer-to-peer cannot serve.
-pub async fn create(app: &App, caller: &Identity, request: CreateSession) -> Result<Session, AppError> {
-    if !app.config.p2p.enabled {
-        return Err(AppError::Fallback(FallbackReason::P2pDisabled));
-    }
-    match &request.host_id {
-        Some(host_id) => {
-            let owner = host_owner(app, host_id).await?;
-            let owner = owner.ok_or(AppError::Fallback(FallbackReason::HostUnknown))?;
-            if !caller.may_act_for(&owner) {
-                return Err(forbidden("Only the host's player may open sessions on it"));
-            }
-            let session = open_on(app, host_id, &request).await?;
-            tracing::info!(session_id = %session.session_id, host_id = %host_id, zone_id = %request.zone_id, "session opened");
-            Ok(session)
-        }
-        None => {
-            let alone = matches!(request.player_ids.as_slice(), [player] if caller.may_act_for(player));
-            if !alone && !matches!(caller, Identity::Operator | Identity::AnyPlayer) {
-                return Err(forbidden("Without host_id a player may open a session for itself only"));
-            }
-            create_on_picked_host(app, &request).await
-        }
-    }
-}
-
-/// Opens a session for one connected peer, on a host the policy picks.
-///
-/// # Errors
-/// As `create`; `Forbidden` when the caller may not carry this `peer_id`.
-pub async fn open_for_peer(app: &App, caller: &Identity, peer_id: &str, zone_id: &str) -> Result<Session, AppError> {
-    if !caller.may_connect_as(peer_id) {
-        return Err(forbidden("The token belongs to another player"));
-    }
-    let request = serde_json::json!({ "zone_id": zone_id, "player_ids": [player_of(peer_id)] });
-    create(app, caller, CreateSession::read(request)?).await
-}
-
-async fn create_on_picked_host(app: &App, request: &CreateSession) -> Result<Session, AppError> {
-    let zone = app.storage.zones.get(&request.zone_id).await?;
-    let zone = zone.ok_or(AppError::Fallback(FallbackReason::ZoneUnknown))?;
-    let players = u32::try_from(request.player_ids.len()).unwrap_or(u32::MAX);
-    if let Some(reason) = zone.refusal(players) {
-        return Err(AppError::Fallback(reason));
-    }
-    for pick in pick_hosts(app, zone, players, None).await? {
-        match open_on(app, &pick.host_id, request).await {
-            Ok(session) => {
-                tracing::info!(
-                    session_id = %session.session_id, host_id = %pick.host_id, zone_id = %request.zone_id,
-                    score = pick.score, reason = %pick.reason, "session opened on the policy's pick"
-                );
-                return Ok(session);
-            }
-            Err(AppError::Fallback(
-                reason @ (FallbackReason::HostFull | FallbackReason::HostNotOnline | FallbackReason::HostUnknown),
-            )) => {
-                tracing::debug!(host_id = %pick.host_id, reason = reason.as_str(), "pick passed over");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    tracing::info!(zone_id = %request.zone_id, players, "no suitable host; the game server serves");
-    Err(AppError::Fallback(FallbackReason::NoSuitableHost))
-}
-
-async fn open_on(app: &App, host_id: &str, request: &CreateSession) -> Result<Session, AppError> {
-    let session = NewSession {
-        session_id: format!("session-{}", random_hex::<8>()?),
-        host: host_id.to_owned(),
-        zone: request.zone_id.clone(),
-        players: request.player_ids.clone(),
-    };
-    match app.storage.sessions.open(&session, app.clock.now()).await? {
-        Opened::Done(session) => Ok(session),
-        Opened::Refused(reason) => Err(AppError::Fallback(reason)),
-    }
-}
-
-/// The hosts to try, best first, as the policy ranks them.
-async fn pick_hosts(app: &App, zone: Zone, players: u32, except: Option<&str>) -> Result<Vec<HostPick>, AppError> {
-    let hosts = app.live.hosts.available(zone.min_host_quality_score, MAX_CANDIDATES);
-    if hosts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let counts = app.storage.sessions.live_counts().await?;
-    let candidates: Vec<_> = hosts
-        .into_iter()
-        .filter(|host| except != Some(host.host_id.as_str()))
-        .map(|host| HostCandidate {
-            sessions: counts.get(&host.host_id).copied().unwrap_or(0),
-            host,
-        })
-        .collect();
-    if candidates.is_empty() {
-        return Ok(Vec::new());
-    }
-    let request = HostRequest {
-        zone,
-        players,
-        now: app.clock.now(),
-        seed: getrandom::u64().unwrap_or_default(),
-    };
-    let (mut picks, _) = app.policies.host_selection.rank(request, candidates).await;
-    picks.truncate(MAX_PICKS);
-    Ok(picks)
 }
 
 /// The session.
@@ -374,118 +250,6 @@ pub async fn cleanup(app: &App, timeout: Duration) -> Result<Vec<Session>, AppEr
     Ok(ended)
 }
 
-/// Finds another host for each live session of a host that is lost. Peers learn the new host; where there is none, the
-/// session fails and its peers are sent to the game server.
-///
-/// # Errors
-/// `Unavailable` when storage is away; what was done until then stays done, and calling again goes on.
-pub async fn host_lost(app: &App, host_id: &str, reason: &str) -> Result<(), AppError> {
-    let filter = SessionFilter {
-        host: Some(host_id.to_owned()),
-        statuses: SessionStatus::ALL
-            .into_iter()
-            .filter(|status| status.is_live())
-            .collect(),
-        limit: LOST_BATCH,
-        ..SessionFilter::default()
-    };
-    // Each pass takes its sessions off the host, so the last one is short.
-    for _ in 0..MAX_LOST_BATCHES {
-        let sessions = app.storage.sessions.list(&filter).await?;
-        for session in &sessions {
-            move_or_fail(app, session, host_id, reason).await?;
-        }
-        if sessions.len() < LOST_BATCH as usize {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Finds another host for one session whose host left it; the host's other sessions stay. Does nothing when the session is over or
-/// has another host already.
-///
-/// # Errors
-/// `Unavailable` when storage is away.
-pub async fn host_left(app: &App, session_id: &str, host_id: &str, reason: &str) -> Result<(), AppError> {
-    let key = SessionKey::SessionId(session_id.to_owned());
-    match app.storage.sessions.get(&key).await? {
-        Some(session) if session.status.is_live() && session.host == host_id => {
-            move_or_fail(app, &session, host_id, reason).await
-        }
-        _ => Ok(()),
-    }
-}
-
-/// As `host_left`, when only the player is known whose last connection left the session.
-///
-/// # Errors
-/// `Unavailable` when storage is away.
-pub async fn player_left(app: &App, session_id: &str, player_id: &str, reason: &str) -> Result<(), AppError> {
-    let key = SessionKey::SessionId(session_id.to_owned());
-    match app.storage.sessions.get(&key).await? {
-        Some(session)
-            if session.status.is_live() && host_owner(app, &session.host).await?.as_deref() == Some(player_id) =>
-        {
-            move_or_fail(app, &session, &session.host, reason).await
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Takes one session off its host: to another one, or to its end.
-async fn move_or_fail(app: &App, session: &Session, from: &str, reason: &str) -> Result<(), AppError> {
-    let key = SessionKey::Id(session.id);
-    let picks = match app.storage.zones.get(&session.zone).await? {
-        // The zone took these players when it was larger, perhaps; they stay.
-        Some(zone) if app.config.p2p.enabled && zone.serves_p2p() => {
-            pick_hosts(app, zone, session.current_players, Some(from)).await?
-        }
-        _ => Vec::new(),
-    };
-    for pick in picks {
-        match app
-            .storage
-            .sessions
-            .move_host(&key, from, &pick.host_id, app.clock.now())
-            .await?
-        {
-            Changed::Done(moved) => {
-                tracing::info!(
-                    session_id = %moved.session_id, from, to = %pick.host_id, reason, why = %pick.reason, "session moved"
-                );
-                let peer_id = host_owner(app, &pick.host_id).await?.unwrap_or_default();
-                let push = Push::HostChanged {
-                    session_id: moved.session_id.clone(),
-                    host_id: pick.host_id,
-                    peer_id,
-                    reason: reason.to_owned(),
-                };
-                app.peers.notify_session(&moved.session_id, &push);
-                return Ok(());
-            }
-            Changed::Full => {}
-            _ => return Ok(()),
-        }
-    }
-    if let Changed::Done(failed) = app
-        .storage
-        .sessions
-        .finish(&key, SessionStatus::Failed, Some(from), app.clock.now())
-        .await?
-    {
-        tracing::info!(session_id = %failed.session_id, from, reason, "session failed: no other host; the game server serves");
-        let push = Push::Fallback {
-            session_id: failed.session_id.clone(),
-            mode: "server",
-            reason: FallbackReason::NoSuitableHost.as_str().to_owned(),
-        };
-        app.peers.notify_session(&failed.session_id, &push);
-        app.peers.close_session(&failed.session_id);
-    }
-    Ok(())
-}
-
 /// Whether a peer may take part in a session's signaling; the session when it may.
 ///
 /// # Errors
@@ -565,6 +329,6 @@ fn not_found(key: &SessionKey) -> AppError {
     AppError::NotFound(format!("Session {key} not found"))
 }
 
-fn forbidden(text: &str) -> AppError {
+pub(super) fn forbidden(text: &str) -> AppError {
     AppError::Forbidden(text.to_owned())
 }

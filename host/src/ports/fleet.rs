@@ -279,6 +279,8 @@ pub struct Announced {
     pub identity: String,
     pub token: String,
     pub session_id: Option<String>,
+    /// The node settled this session, or that there is none, without the fleet: it counts. Otherwise what the fleet has counts.
+    pub alone: bool,
 }
 
 /// See the module.
@@ -287,7 +289,7 @@ pub trait Fleet: Send + Sync {
     /// Makes the node known and sends its events to `events`; returns when it listens.
     async fn enter(&self, node: &str, events: Weak<dyn NodeEvents>) -> Result<()>;
 
-    /// Takes the node out. Its peers stay until they are reaped.
+    /// Takes the node out. One that still has peers stays until it has been silent for too long and they are reaped.
     async fn exit(&self, node: &str) -> Result<()>;
 
     /// Says that the node lives. Returns the last generation so far; none when the fleet does not know the node (any more):
@@ -295,14 +297,9 @@ pub trait Fleet: Send + Sync {
     async fn renew(&self, node: &str) -> Result<Option<u64>>;
 
     /// Tells all connections of the node, again and again: places that nobody renews end. Peers that the fleet has from this
-    /// node up to the generation `asof`, and that are not named, leave. Returns the names of those for which there is a
-    /// newer connection elsewhere, and what waits for the others.
-    async fn announce(
-        &self,
-        node: &str,
-        asof: u64,
-        peers: &[Announced],
-    ) -> Result<(Vec<String>, Vec<(String, Parcel)>)>;
+    /// node up to the generation `asof`, and that are neither named nor `arriving`, leave. A node that has missed that its peer is
+    /// out of a session, or what was sent to it, is told again. Returns the names of peers for which there is a newer connection.
+    async fn announce(&self, node: &str, asof: u64, peers: &[Announced], arriving: &[String]) -> Result<Vec<String>>;
 
     /// Makes a connection the peer's newest, with the place the peer has.
     async fn connect(&self, arrival: &Arrival) -> Result<Connected>;

@@ -1,17 +1,17 @@
-//! How connections become a peer's own, and how a resumed one gets what its older connection left behind.
+//! How connections become a peer's own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
+use super::close::CloseReason;
 use super::dialect::Dialect;
 use super::hub::{EVENT_WAIT, Hub};
-use super::queue::Worth;
 use super::resume;
-use super::room::{Handover, Peer};
+use super::room::Peer;
 use crate::domain::identity::Identity;
-use crate::ports::fleet::{Arrival, Arrived, Connected, Dispatch, Outcome, Parcel};
+use crate::ports::fleet::{Arrival, Arrived, Connected};
 
 /// A connection that has said who it is.
 pub struct Arriving<'a> {
@@ -62,10 +62,12 @@ impl Hub {
         let place = match connected {
             Ok(Connected::Done(place)) => {
                 if tokio::time::timeout(EVENT_WAIT, arrived).await.is_err() {
-                    // The event is lost.
+                    // The event is lost, unless it came just now.
                     self.stale.notify_one();
-                    self.arrivals.lock().remove(&ticket);
-                    self.settle_in(&peer, place.generation, place.resumed);
+                    let lost = self.arrivals.lock().remove(&ticket).is_some();
+                    if lost {
+                        self.settle_in(&peer, place.generation, place.resumed);
+                    }
                 }
                 place
             }
@@ -76,6 +78,7 @@ impl Hub {
             Err(error) => {
                 self.fleet_failed("connect", &error);
                 self.arrivals.lock().remove(&ticket);
+                self.stale.notify_one();
                 self.connect_alone(&peer)?
             }
         };
@@ -113,79 +116,16 @@ impl Hub {
         if resumed {
             *peer.handover.lock() = Some(Box::default());
         }
+        let other = self.directory.lock().peers.get(&peer.peer_id).cloned();
+        match other {
+            Some(other) if Arc::ptr_eq(&other, peer) => return,
+            Some(other) if other.generation() > generation => return peer.outbox.close(CloseReason::Replaced),
+            // The event that it was replaced is lost.
+            Some(older) => self.replaced(&peer.peer_id, older.generation(), resumed),
+            None => {}
+        }
         let mut directory = self.directory.lock();
-        let older = directory.peers.get(&peer.peer_id).cloned();
-        if older.as_ref().is_some_and(|older| older.generation() > generation) {
-            drop(directory);
-            peer.outbox.close(super::close::CloseReason::Replaced);
-            return;
-        }
         directory.peers.insert(Arc::clone(&peer.peer_id), Arc::clone(peer));
-    }
-
-    /// Gives a resumed peer what its older connection left behind, what waited, and what came since; in this order.
-    pub async fn hand_over(&self, peer: &Arc<Peer>, mailbox: Vec<Parcel>, owed: bool) {
-        if owed {
-            let waiting = {
-                let mut handover = peer.handover.lock();
-                match handover.as_mut() {
-                    Some(handover) if handover.leftovers.is_none() => {
-                        let (arrived, waiting) = oneshot::channel();
-                        handover.arrived = Some(arrived);
-                        Some(waiting)
-                    }
-                    _ => None,
-                }
-            };
-            if let Some(waiting) = waiting
-                && tokio::time::timeout(EVENT_WAIT, waiting).await.is_err()
-            {
-                tracing::debug!(peer_id = %peer.peer_id, "the older connection's node left nothing behind in time");
-            }
-        }
-        let mut handover = peer.handover.lock();
-        let Some(Handover { held, leftovers, .. }) = handover.take().map(|handover| *handover) else {
-            return;
-        };
-        let now = self.now().0;
-        let parcels = leftovers.unwrap_or_default().into_iter().chain(mailbox).chain(held);
-        let (parcels, dropped) = resume::still_worth(parcels.collect(), now, self.limits.hold);
-        for parcel in parcels {
-            self.deliver(peer, parcel);
-        }
-        drop(handover);
-        for parcel in dropped {
-            self.report(parcel, Outcome::Expired);
-        }
-    }
-
-    /// Puts a parcel into the outbox, and tells its sender.
-    pub(super) fn deliver(&self, peer: &Peer, parcel: Parcel) {
-        let frame = match peer.dialect.respell(&parcel.frame) {
-            Some(respelled) => respelled,
-            None => parcel.frame.clone(),
-        };
-        let outcome = if self.send(peer, frame.into(), Worth::Keep) {
-            Outcome::Delivered
-        } else {
-            Outcome::Refused
-        };
-        self.report(parcel, outcome);
-    }
-
-    /// Tells the sender what became of its message, if it asked.
-    pub(super) fn report(&self, parcel: Parcel, outcome: Outcome) {
-        let Some(receipt) = parcel.receipt else { return };
-        if *receipt.node == *self.node {
-            self.tell_outcome(&receipt.peer_id, &receipt.id, outcome, None);
-        } else {
-            self.courier.order(Dispatch::Outcome {
-                node: receipt.node,
-                to: receipt.peer_id,
-                id: receipt.id,
-                outcome,
-            });
-        }
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::close::CloseReason;
 use super::dialect::Dialect;
-use super::hub::{Hub, Joined, Left};
+use super::hub::Hub;
 use super::link::{Event, Link};
+use super::membership::{Joined, Left, Seen};
 use super::metrics::Outcome;
 use super::queue::Worth;
 use super::room::{JoinAnswer, Peer, Room, SessionHost};
@@ -17,12 +18,12 @@ use super::stream::WebSocket;
 use super::wire::{self, Incoming, Kind};
 use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
-use crate::app::sessions;
+use crate::app::{losses, placement, sessions};
 use crate::domain::clock::Timestamp;
 use crate::domain::identity::{Identity, MAX_ID};
 use crate::domain::session::{Session, SessionKey};
 use crate::http::state::HttpState;
-use crate::ports::fleet::{self, Arrived};
+use crate::ports::fleet::{self, Arrived, Parcel};
 use crate::ports::policies::{Caller, LimitRequest, Surface};
 
 /// Times a join is checked again because sessions ended meanwhile.
@@ -138,7 +139,7 @@ async fn after_leaving(state: &HttpState, left: Option<&Left>, reason: &str) {
         return;
     };
     tracing::info!(%session_id, host_id = %host.host_id, reason, "host left its session");
-    if let Err(error) = sessions::host_left(&state.app, session_id, &host.host_id, reason).await {
+    if let Err(error) = losses::host_left(&state.app, session_id, &host.host_id, reason).await {
         tracing::warn!(%error, %session_id, host_id = %host.host_id, "no other host could be found");
     }
 }
@@ -216,6 +217,7 @@ impl Connection {
     /// Goes on in the place that the peer has, and returns the errand that is left to do.
     async fn take_place(&mut self, place: Arrived, first: Option<Errand>) -> Option<Errand> {
         let Some(session_id) = place.session_id else {
+            self.give_up(place.mailbox);
             self.state.hub.hand_over(&self.peer, Vec::new(), false).await;
             return first;
         };
@@ -229,7 +231,13 @@ impl Connection {
         if restored.is_err() {
             self.state.hub.leave(&self.peer).await;
         }
-        let mailbox = if restored.is_ok() { place.mailbox } else { Vec::new() };
+        let mailbox = match restored {
+            Ok(()) => place.mailbox,
+            Err(_) => {
+                self.give_up(place.mailbox);
+                Vec::new()
+            }
+        };
         self.state.hub.hand_over(&self.peer, mailbox, place.owed).await;
         match (restored, first) {
             (Err(error), _) if place.resumed => {
@@ -239,6 +247,13 @@ impl Connection {
             // It is there already, and has been told so.
             (Ok(()), Some(Errand::Join(wanted))) if place.resumed && wanted == session_id => None,
             (_, first) => first,
+        }
+    }
+
+    /// What waited for a place that is gone.
+    fn give_up(&self, mailbox: Vec<Parcel>) {
+        for parcel in mailbox {
+            self.state.hub.report(parcel, fleet::Outcome::Expired);
         }
     }
 
@@ -310,6 +325,11 @@ impl Connection {
                 } else {
                     hub.relay(&receiver, frame.into())
                 };
+                // It has moved just now.
+                if !taken && room.member(to).is_none_or(|newer| !Arc::ptr_eq(&newer, &receiver)) {
+                    let frame = wire::relayed(Dialect::Hyphen, kind, &self.peer.json, member, value, now);
+                    return self.relay_elsewhere(room, to, frame, id, now);
+                }
                 if let Some(id) = id {
                     let outcome = if taken {
                         fleet::Outcome::Delivered
@@ -417,7 +437,7 @@ impl Connection {
 
     async fn create(&self, zone: &str) -> Result<(), AppError> {
         let (app, peer) = (&self.state.app, &self.peer);
-        let session = sessions::open_for_peer(app, &peer.identity, &peer.peer_id, zone).await?;
+        let session = placement::open_for_peer(app, &peer.identity, &peer.peer_id, zone).await?;
         // A session nobody else knows yet is not ended by others: look at it again only when something else ended.
         for _ in 0..JOIN_ATTEMPTS {
             let seen = self.state.hub.endings(&session.session_id).await;
@@ -429,7 +449,7 @@ impl Connection {
     }
 
     /// True when the peer is in the session's room, or not connected any more.
-    async fn enter(&self, session: &Session, seen: super::hub::Seen, answer: JoinAnswer) -> Result<bool, AppError> {
+    async fn enter(&self, session: &Session, seen: Seen, answer: JoinAnswer) -> Result<bool, AppError> {
         let app = &self.state.app;
         let host = SessionHost {
             host_id: session.host.clone(),
@@ -442,7 +462,10 @@ impl Connection {
                 Ok(true)
             }
             Joined::Gone => Ok(true),
-            Joined::Again => Ok(false),
+            Joined::Again { left } => {
+                after_leaving(&self.state, left.as_ref(), "host_left").await;
+                Ok(false)
+            }
         }
     }
 }

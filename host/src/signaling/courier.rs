@@ -1,7 +1,8 @@
 //! The one way out of this node: what goes to other nodes, or to peers that are away, waits here and leaves in order.
 //!
-//! Bounded in number, bytes and age. While the fleet does not answer, everything waits and is tried again; what grows
-//! too old is given up, and its sender is told. Knows no sockets and no rooms.
+//! Bounded in number, bytes and age. While the fleet does not answer, everything waits and is tried again; messages that grow too
+//! old are given up, and their senders told. The end of a session or of somebody's place in it never grows too old. Knows no sockets
+//! and no rooms.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use tokio::sync::Notify;
 use super::room::Peer;
 use crate::ports::fleet::{Dispatch, Fleet, Parcel, Receipt, Sent};
 
-/// What waits at most.
+/// Messages that wait at most.
 const MOST: usize = 32 * 1024;
+/// What waits at most with what the service itself has to tell.
+const MOST_OF_ALL: usize = 2 * MOST;
 /// Bytes of frames that wait at most.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// Sent in one go.
@@ -41,6 +44,7 @@ pub(super) struct Entry {
 
 #[derive(Default)]
 struct Queue {
+    /// Those that are being sent are the first ones, until the fleet has answered.
     entries: VecDeque<Entry>,
     bytes: usize,
     /// Parcels on their way, by receiver.
@@ -114,7 +118,7 @@ impl Courier {
     ) {
         let mut queue = self.queue.lock();
         // A fresh one is worth nothing later.
-        if fresh && queue.entries.len() >= MOST / 2 {
+        if queue.entries.len() >= if fresh { MOST / 2 } else { MOST_OF_ALL } {
             return;
         }
         let parcel = self.parcel(&mut queue, frame, at, None);
@@ -129,7 +133,12 @@ impl Courier {
 
     /// Queues anything else.
     pub(super) fn order(&self, item: Dispatch) {
-        self.push(self.queue.lock(), item, None);
+        let queue = self.queue.lock();
+        // An outcome that is not told is taken for `expired`.
+        let most = if lasts(&item) { MOST_OF_ALL } else { MOST };
+        if queue.entries.len() < most {
+            self.push(queue, item, None);
+        }
     }
 
     fn parcel(&self, queue: &mut Queue, frame: String, at: i64, receipt: Option<Receipt>) -> Parcel {
@@ -143,10 +152,12 @@ impl Courier {
         }
     }
 
-    /// A parcel of this node that goes another way.
+    /// A parcel of this node that goes another way: it may overtake those that wait here, so its numbers are others.
     pub(super) fn stamped(&self, frame: String, at: i64) -> Parcel {
         let mut queue = self.queue.lock();
-        self.parcel(&mut queue, frame, at, None)
+        let mut parcel = self.parcel(&mut queue, frame, at, None);
+        parcel.origin.push_str(" leftovers");
+        parcel
     }
 
     fn push(&self, mut queue: parking_lot::MutexGuard<'_, Queue>, item: Dispatch, sender: Option<Arc<Peer>>) {
@@ -226,32 +237,16 @@ impl Courier {
     /// Sends what waits, for ever. `told` learns what became of each.
     pub(super) async fn run(&self, told: impl Fn(Entry, Option<Sent>)) {
         let mut pause = FIRST_PAUSE;
-        let mut batch: VecDeque<Entry> = VecDeque::new();
         loop {
-            if batch.is_empty() {
-                self.take(&mut batch);
-            }
-            if batch.is_empty() {
+            let items = self.first();
+            if items.is_empty() {
                 self.wake.notified().await;
                 continue;
             }
-            let items: Vec<Dispatch> = batch.iter().map(|entry| entry.item.clone()).collect();
-            let sent = self.fleet.dispatch(&self.node, &items).await;
-            let failed = match sent {
-                Ok(sent) => {
-                    for sent in sent {
-                        // A receiver whose node has not announced it again yet is asked for once more.
-                        if sent == Sent::NotThere && self.is_settling() {
-                            break;
-                        }
-                        if let Some(entry) = batch.pop_front() {
-                            self.finish(entry, Some(sent), &told);
-                        }
-                    }
-                    !batch.is_empty()
-                }
+            let failed = match self.fleet.dispatch(&self.node, &items).await {
+                Ok(sent) => self.sent(&sent, &told),
                 Err(error) => {
-                    tracing::debug!(%error, waiting = batch.len(), "the fleet takes nothing");
+                    tracing::debug!(%error, waiting = items.len(), "the fleet takes nothing");
                     true
                 }
             };
@@ -259,15 +254,64 @@ impl Courier {
                 pause = FIRST_PAUSE;
                 continue;
             }
-            let (old, young): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut batch)
-                .into_iter()
-                .partition(|entry| entry.since.elapsed() > MAX_AGE);
-            batch = young;
-            for entry in old {
-                self.finish(entry, None, &told);
-            }
+            self.give_up(items.len(), &told);
             tokio::time::sleep(pause.mul_f64(jitter())).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// What is sent in one go.
+    fn first(&self) -> Vec<Dispatch> {
+        let mut queue = self.queue.lock();
+        if queue.entries.is_empty() && queue.entries.capacity() > BATCH {
+            queue.entries = VecDeque::new();
+        }
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let fits = bytes < BATCH_BYTES;
+            bytes += weight(&entry.item);
+            fits
+        };
+        let first = queue.entries.iter().take(BATCH).take_while(fits);
+        first.map(|entry| entry.item.clone()).collect()
+    }
+
+    /// The fleet has answered for the first entries. True when some of them are asked for once more.
+    fn sent(&self, sent: &[Sent], told: &impl Fn(Entry, Option<Sent>)) -> bool {
+        let settling = self.is_settling();
+        let mut queue = self.queue.lock();
+        let count = sent.len().min(queue.entries.len());
+        let first: Vec<Entry> = queue.entries.drain(..count).collect();
+        // A receiver whose node has not announced it again yet. All that is for it waits with it.
+        let (again, done): (Vec<_>, Vec<_>) = first
+            .into_iter()
+            .zip(sent)
+            .partition(|(_, sent)| settling && **sent == Sent::NotThere);
+        let some = !again.is_empty();
+        for (entry, _) in again.into_iter().rev() {
+            queue.entries.push_front(entry);
+        }
+        drop(queue);
+        for (entry, sent) in done {
+            self.finish(entry, Some(*sent), told);
+        }
+        some
+    }
+
+    /// Gives up those of the first entries that are too old.
+    fn give_up(&self, count: usize, told: &impl Fn(Entry, Option<Sent>)) {
+        let mut queue = self.queue.lock();
+        let count = count.min(queue.entries.len());
+        let first: Vec<Entry> = queue.entries.drain(..count).collect();
+        let (old, young): (Vec<_>, Vec<_>) = first
+            .into_iter()
+            .partition(|entry| entry.since.elapsed() > MAX_AGE && !lasts(&entry.item));
+        for entry in young.into_iter().rev() {
+            queue.entries.push_front(entry);
+        }
+        drop(queue);
+        for entry in old {
+            self.finish(entry, None, told);
         }
     }
 
@@ -276,30 +320,25 @@ impl Courier {
         since.is_some_and(|since| since.elapsed() < SETTLING)
     }
 
-    fn take(&self, batch: &mut VecDeque<Entry>) {
-        let mut queue = self.queue.lock();
-        let mut bytes = 0;
-        while batch.len() < BATCH && bytes < BATCH_BYTES {
-            let Some(entry) = queue.entries.pop_front() else { break };
-            bytes += weight(&entry.item);
-            batch.push_back(entry);
-        }
-        queue.bytes -= bytes;
-        if queue.entries.is_empty() && queue.entries.capacity() > BATCH {
-            queue.entries = VecDeque::new();
-        }
-    }
-
     fn finish(&self, entry: Entry, sent: Option<Sent>, told: &impl Fn(Entry, Option<Sent>)) {
+        let bytes = weight(&entry.item);
         if let Dispatch::Signal { to, .. } = &entry.item
             && sent != Some(Sent::Here)
         {
             self.arrived(to);
         }
         told(entry, sent);
-        self.queue.lock().done += 1;
+        let mut queue = self.queue.lock();
+        queue.bytes -= bytes;
+        queue.done += 1;
+        drop(queue);
         self.progress.notify_waiters();
     }
+}
+
+/// Whether it has to be told however late.
+fn lasts(item: &Dispatch) -> bool {
+    matches!(item, Dispatch::Close { .. } | Dispatch::Evict { .. })
 }
 
 fn weight(item: &Dispatch) -> usize {

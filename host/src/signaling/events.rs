@@ -1,20 +1,17 @@
-//! What the fleet's events do to the rooms of this node, and what the application sends to peers.
+//! What the fleet's events do to the rooms of this node.
 //!
 //! Events come in order and are applied at once, under the directory lock where rooms change. Nothing here waits.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::close::CloseReason;
-use super::courier::Entry;
 use super::dialect::Dialect;
 use super::hub::{Directory, Hub};
 use super::queue::Worth;
 use super::room::{Frames, JoinAnswer, Peer, Room, SessionHost};
 use super::wire;
-use crate::domain::identity::player_of;
-use crate::ports::fleet::{Dispatch, Event, NodeEvents, Outcome, Parcel, Sent};
-use crate::ports::peers::{PeerNotifier, Push};
+use crate::ports::fleet::{Event, NodeEvents, Parcel};
+use crate::ports::peers::Push;
 
 /// Most nodes whose parcels are counted; far more than a fleet has.
 const MOST_ORIGINS: usize = 4096;
@@ -46,9 +43,7 @@ impl NodeEvents for Hub {
                 peer_id,
                 generation,
                 evicted,
-            } => {
-                self.left(&session_id, &peer_id, generation, evicted);
-            }
+            } => self.left(&session_id, &peer_id, generation, evicted),
             Event::Signal { to, parcel } => self.signal(&to, parcel),
             Event::Push {
                 session_id,
@@ -111,6 +106,25 @@ impl Hub {
         let _ = entering.done.send(valid);
     }
 
+    /// Whether the parcel for a whole session was not taken before: after a failure a node may send one twice.
+    fn is_news(&self, parcel: &Parcel) -> bool {
+        let mut heard = self.heard.lock();
+        match heard.get_mut(&parcel.origin) {
+            Some(last) if *last >= parcel.number => false,
+            Some(last) => {
+                *last = parcel.number;
+                true
+            }
+            None => {
+                if heard.len() >= MOST_ORIGINS {
+                    heard.clear();
+                }
+                heard.insert(parcel.origin.clone(), parcel.number);
+                true
+            }
+        }
+    }
+
     /// Puts the peer into the room, answers it, and tells the others here.
     #[expect(clippy::too_many_arguments, reason = "one step under one lock")]
     pub(super) fn place(
@@ -133,6 +147,7 @@ impl Hub {
         room.told_end.store(false, Ordering::Relaxed);
         let neighbours: Vec<Arc<Peer>> = {
             let mut members = room.members.write();
+            members.changes += 1;
             members.elsewhere.remove(&peer.peer_id);
             members.here.insert(Arc::clone(&peer.peer_id), Arc::clone(peer));
             for other in others {
@@ -180,6 +195,7 @@ impl Hub {
         if members.here.contains_key(peer_id) || !members.elsewhere.insert(peer_id.into()) {
             return;
         }
+        members.changes += 1;
         let json = wire::json_string(peer_id);
         let mut frames = Frames::new(wire::peer(Dialect::Hyphen, "peer-joined", &json));
         for other in members.here.values() {
@@ -187,11 +203,21 @@ impl Hub {
         }
     }
 
-    /// Takes a peer out of a room, and tells the others here; false when it was not there.
-    pub(super) fn left(&self, session_id: &str, peer_id: &str, generation: u64, evicted: bool) -> bool {
+    /// A peer has left a room. In the order of events nobody newer can be meant: a later connection joins later.
+    fn left(&self, session_id: &str, peer_id: &str, generation: u64, evicted: bool) {
+        self.take_out(session_id, peer_id, generation, evicted, true);
+    }
+
+    /// Takes a connection of this node out of a room, before the event that says so. A newer one of the same peer stays.
+    pub(super) fn left_here(&self, session_id: &str, peer: &Peer, evicted: bool) {
+        self.take_out(session_id, &peer.peer_id, peer.generation(), evicted, false);
+    }
+
+    /// Takes a peer out of a room, and tells the others here. Names of peers elsewhere are taken out by events alone.
+    fn take_out(&self, session_id: &str, peer_id: &str, generation: u64, evicted: bool, elsewhere: bool) {
         let mut directory = self.directory.lock();
         let Some(room) = directory.rooms.get(session_id).cloned() else {
-            return false;
+            return;
         };
         let mut members = room.members.write();
         let here = members
@@ -206,84 +232,23 @@ impl Hub {
                 self.send(peer, wire::session_left(peer.dialect, session_id).into(), Worth::Keep);
             }
         }
-        let elsewhere = members.elsewhere.remove(peer_id);
+        let elsewhere = elsewhere && members.elsewhere.remove(peer_id);
         if members.here.is_empty() {
             directory.rooms.remove(session_id);
         }
         if here.is_none() && !elsewhere {
-            return false;
+            return;
         }
+        members.changes += 1;
         let json = wire::json_string(peer_id);
         let mut frames = Frames::new(wire::peer(Dialect::Hyphen, "peer-left", &json));
         for other in members.here.values() {
             self.send(other, frames.of(other.dialect), Worth::Keep);
         }
-        true
     }
 
-    /// A parcel has come for a peer of this node.
-    pub(super) fn signal(&self, to: &str, parcel: Parcel) {
-        if *parcel.origin == *self.node {
-            self.courier.arrived(to);
-        }
-        if !self.is_news(&parcel) {
-            return;
-        }
-        let Some(peer) = self.directory.lock().peers.get(to).cloned() else {
-            // It ended while the parcel was on its way.
-            self.report(parcel, Outcome::Expired);
-            return;
-        };
-        let mut handover = peer.handover.lock();
-        if let Some(handover) = handover.as_mut() {
-            handover.held.push(parcel);
-            return;
-        }
-        drop(handover);
-        self.deliver(&peer, parcel);
-    }
-
-    /// Whether the parcel was not taken before: after a failure a node may send one twice.
-    fn is_news(&self, parcel: &Parcel) -> bool {
-        let mut heard = self.heard.lock();
-        match heard.get_mut(&parcel.origin) {
-            Some(last) if *last >= parcel.number => false,
-            Some(last) => {
-                *last = parcel.number;
-                true
-            }
-            None => {
-                if heard.len() >= MOST_ORIGINS {
-                    heard.clear();
-                }
-                heard.insert(parcel.origin.clone(), parcel.number);
-                true
-            }
-        }
-    }
-
-    /// Sends a frame to everybody in the session on this node.
-    fn push(&self, session_id: &str, frame: String, fresh: bool, host: Option<SessionHost>) -> usize {
-        let Some(room) = self.directory.lock().rooms.get(session_id).cloned() else {
-            return 0;
-        };
-        if let Some(host) = host {
-            *room.host.lock() = host;
-        }
-        if is_end(&frame) {
-            room.told_end.store(true, Ordering::Relaxed);
-        }
-        let worth = if fresh { Worth::Fresh } else { Worth::Keep };
-        let mut frames = Frames::new(frame);
-        let members = room.members.read();
-        members
-            .here
-            .values()
-            .filter(|peer| self.send(peer, frames.of(peer.dialect), worth))
-            .count()
-    }
-
-    fn closed(&self, session_id: &str) {
+    /// Nobody is in the session any more.
+    pub(super) fn closed(&self, session_id: &str) {
         let mut directory = self.directory.lock();
         let Some(room) = directory.rooms.remove(session_id) else {
             return;
@@ -293,6 +258,7 @@ impl Hub {
             reason: "ended".to_owned(),
         };
         let mut members = room.members.write();
+        members.changes += 1;
         // Who came after the end was told has not heard of it.
         if !room.told_end.load(Ordering::Relaxed)
             && let Ok(frame) = serde_json::to_string(&ended)
@@ -308,198 +274,4 @@ impl Hub {
         members.here.clear();
         members.elsewhere.clear();
     }
-
-    /// A newer connection took over.
-    pub(super) fn replaced(&self, peer_id: &str, generation: u64, resumed: bool) {
-        let Some(peer) = self.remove(peer_id, generation) else {
-            if resumed {
-                self.leave_behind(peer_id.to_owned(), generation, Vec::new());
-            }
-            return;
-        };
-        let frames = peer.outbox.close_and_take(CloseReason::Replaced);
-        if resumed {
-            let parcels = self.parcels(frames);
-            self.leave_behind(peer_id.to_owned(), generation, parcels);
-        }
-    }
-
-    /// The connection is over and its place is kept.
-    fn parked(&self, peer_id: &str, generation: u64) {
-        let Some(peer) = self.remove(peer_id, generation) else {
-            self.leave_behind(peer_id.to_owned(), generation, Vec::new());
-            return;
-        };
-        let frames = peer.outbox.close_and_take(CloseReason::ByClient);
-        let parcels = if peer.resumable {
-            self.parcels(frames)
-        } else {
-            Vec::new()
-        };
-        self.leave_behind(peer_id.to_owned(), generation, parcels);
-    }
-
-    /// Takes a connection out of the directory. Its place in the room is one elsewhere from now on.
-    fn remove(&self, peer_id: &str, generation: u64) -> Option<Arc<Peer>> {
-        let mut directory = self.directory.lock();
-        directory
-            .peers
-            .get(peer_id)
-            .filter(|peer| peer.generation() == generation)?;
-        let peer = directory.peers.remove(peer_id)?;
-        if let Some(room) = peer.room.lock().take() {
-            let mut members = room.members.write();
-            members.here.remove(peer_id);
-            members.elsewhere.insert(Arc::clone(&peer.peer_id));
-            if members.here.is_empty() {
-                directory.rooms.remove(&room.session_id);
-            }
-        }
-        Some(peer)
-    }
-
-    fn parcels(&self, frames: Vec<String>) -> Vec<Parcel> {
-        let at = self.now().0;
-        frames
-            .into_iter()
-            .map(|frame| self.courier.stamped(frame, at))
-            .collect()
-    }
-
-    fn leave_behind(&self, peer_id: String, generation: u64, parcels: Vec<Parcel>) {
-        let fleet = Arc::clone(&self.fleet);
-        let failures = self.metrics.fleet_failures.clone();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        self.tracker.spawn_on(
-            async move {
-                if let Err(error) = fleet.leave_behind(&peer_id, generation, parcels).await {
-                    failures.inc();
-                    tracing::warn!(%error, %peer_id, "what a connection had not sent is lost");
-                }
-            },
-            &runtime,
-        );
-    }
-
-    fn leftovers(&self, peer_id: &str, parcels: Vec<Parcel>) {
-        let Some(peer) = self.directory.lock().peers.get(peer_id).cloned() else {
-            return;
-        };
-        let mut handover = peer.handover.lock();
-        if let Some(handover) = handover.as_mut() {
-            handover.leftovers = Some(parcels);
-            if let Some(arrived) = handover.arrived.take() {
-                let _ = arrived.send(());
-            }
-        }
-    }
-
-    /// Answers a message that asked for an outcome.
-    pub(super) fn tell_outcome(&self, to: &str, id: &str, outcome: Outcome, why: Option<&str>) {
-        self.receipts.lock().remove(&(Arc::from(to), id.to_owned()));
-        if let Some(peer) = self.directory.lock().peers.get(to).cloned() {
-            self.send(&peer, wire::outcome(id, outcome, why).into(), Worth::Keep);
-        }
-    }
-
-    /// What became of something that the courier took.
-    pub(super) fn dispatched(&self, entry: Entry, sent: Option<Sent>) {
-        let Dispatch::Signal { to, parcel, .. } = &entry.item else {
-            return;
-        };
-        let (outcome, why) = match sent {
-            Some(Sent::Done | Sent::Here) => {
-                self.metrics.remote("sent");
-                return;
-            }
-            Some(Sent::Queued) => (Outcome::Queued, None),
-            Some(Sent::NotThere) => (Outcome::Refused, Some(wire::not_in_session(to))),
-            Some(Sent::Full) => (
-                Outcome::Refused,
-                Some(format!("Peer {} is away and takes no more", wire::shorten(to))),
-            ),
-            None => (
-                Outcome::Expired,
-                Some(format!("The message did not reach {} in time", wire::shorten(to))),
-            ),
-        };
-        self.metrics.remote(outcome.as_str());
-        let Some(sender) = entry.sender else { return };
-        match (&parcel.receipt, why) {
-            (Some(receipt), why) => self.tell_outcome(&sender.peer_id, &receipt.id, outcome, why.as_deref()),
-            (None, Some(why)) => {
-                self.send(&sender, wire::error(&why, "").into(), Worth::Keep);
-            }
-            (None, None) => {}
-        }
-    }
-}
-
-impl PeerNotifier for Hub {
-    fn notify_session(&self, session_id: &str, push: &Push) -> usize {
-        let host = match push {
-            Push::HostChanged { host_id, peer_id, .. } => Some(SessionHost {
-                host_id: host_id.clone(),
-                player_id: peer_id.clone(),
-            }),
-            _ => None,
-        };
-        let frame = match serde_json::to_string(push) {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::error!(%error, "a push cannot be written as JSON");
-                return 0;
-            }
-        };
-        let fresh = matches!(push, Push::NpcState { .. });
-        self.courier
-            .push_to_session(session_id, frame.clone(), self.now().0, fresh, host.clone());
-        self.push(session_id, frame, fresh, host)
-    }
-
-    fn close_session(&self, session_id: &str) {
-        self.count_ending();
-        if let Some(room) = self.directory.lock().rooms.get(session_id) {
-            room.told_end.store(true, Ordering::Relaxed);
-        }
-        self.closed(session_id);
-        self.courier.order(Dispatch::Close {
-            session_id: session_id.to_owned(),
-        });
-    }
-
-    fn evict(&self, session_id: &str, player_id: &str) {
-        self.count_ending();
-        let room = self.directory.lock().rooms.get(session_id).cloned();
-        let evicted: Vec<Arc<Peer>> = room.map_or_else(Vec::new, |room| {
-            let members = room.members.read();
-            let here = members.here.values();
-            here.filter(|peer| player_of(&peer.peer_id) == player_id)
-                .cloned()
-                .collect()
-        });
-        for peer in evicted {
-            self.left(session_id, &peer.peer_id, peer.generation(), true);
-        }
-        self.courier.order(Dispatch::Evict {
-            session_id: session_id.to_owned(),
-            player_id: player_id.to_owned(),
-        });
-    }
-
-    fn sessions(&self) -> Vec<String> {
-        self.directory
-            .lock()
-            .rooms
-            .keys()
-            .map(|session_id| session_id.to_string())
-            .collect()
-    }
-}
-
-/// Whether a push says that the session is over.
-fn is_end(frame: &str) -> bool {
-    frame.starts_with("{\"type\":\"session-ended\"") || frame.starts_with("{\"type\":\"fallback\"")
 }

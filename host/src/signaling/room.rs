@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::dialect::Dialect;
@@ -17,6 +17,9 @@ use super::wire;
 use crate::domain::identity::{Identity, player_of};
 use crate::ports::fleet::Parcel;
 pub use crate::ports::fleet::SessionHost;
+
+/// Nodes that a peer remembers the last parcel of; far more than send to one peer.
+const MOST_ORIGINS: usize = 64;
 
 /// One connection that has said who it is.
 pub struct Peer {
@@ -41,6 +44,12 @@ pub struct Peer {
     pub(super) entering: Mutex<Option<Box<Entering>>>,
     /// While the place of an older connection is handed over.
     pub(super) handover: Mutex<Option<Box<Handover>>>,
+    /// Its session, or that it has none, was settled without the fleet, which is still to be told.
+    pub(super) alone: AtomicBool,
+    /// It was taken out of this node.
+    pub(super) over: Notify,
+    /// The number of the last parcel, by the node it came from.
+    heard: Mutex<Vec<(Box<str>, u64)>>,
 }
 
 /// A join that waits for its event.
@@ -69,8 +78,10 @@ pub enum JoinAnswer {
 /// What comes for a resumed peer before it may have it.
 #[derive(Default)]
 pub(super) struct Handover {
-    /// Came for the new connection.
+    /// Came for the new connection. Bounded like an outbox.
     pub(super) held: Vec<Parcel>,
+    /// Bytes of frames in `held`.
+    pub(super) bytes: usize,
     /// What the older connection had not sent, once it is there.
     pub(super) leftovers: Option<Vec<Parcel>>,
     pub(super) arrived: Option<oneshot::Sender<()>>,
@@ -92,6 +103,9 @@ impl Peer {
             room: Mutex::new(None),
             entering: Mutex::new(None),
             handover: Mutex::new(None),
+            alone: AtomicBool::new(false),
+            over: Notify::new(),
+            heard: Mutex::default(),
         }
     }
 
@@ -111,6 +125,22 @@ impl Peer {
         self.room.lock().clone()
     }
 
+    /// Whether the parcel was not taken before: after a failure a node may send one twice. What one node sends to one peer comes in
+    /// the order of its numbers; what goes to different peers may not.
+    pub(super) fn takes(&self, parcel: &Parcel) -> bool {
+        let mut heard = self.heard.lock();
+        if let Some((_, last)) = heard.iter_mut().find(|(origin, _)| **origin == *parcel.origin) {
+            let news = parcel.number > *last;
+            *last = parcel.number.max(*last);
+            return news;
+        }
+        if heard.len() >= MOST_ORIGINS {
+            heard.remove(0);
+        }
+        heard.push((parcel.origin.as_str().into(), parcel.number));
+        true
+    }
+
     pub(super) fn take_inherited(&self) -> bool {
         self.inherited.swap(false, Ordering::Relaxed)
     }
@@ -123,6 +153,8 @@ pub(super) struct Members {
     pub(super) here: HashMap<Arc<str>, Arc<Peer>>,
     /// Connected to another node, or away.
     pub(super) elsewhere: BTreeSet<Arc<str>>,
+    /// Grows with every change.
+    pub(super) changes: u64,
 }
 
 /// A session with a peer on this node.

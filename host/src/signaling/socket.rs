@@ -204,7 +204,7 @@ async fn welcome(
     };
     match state.hub.connect(arriving).await {
         Ok((peer, place)) => {
-            if resume_token.is_some() && !place.resumed {
+            if resume_token.is_some() && !(place.resumed && place.session_id.is_some()) {
                 let frame = wire::error("The place is gone: join again", ",\"code\":\"resume_expired\"");
                 state.hub.send(&peer, frame.into(), Worth::Keep);
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Task, heartbeats};
-use crate::app::{App, hosts, sessions};
+use crate::app::{App, hosts, losses};
 use crate::domain::clock::Timestamp;
 use crate::domain::host::HostStatus;
 use crate::domain::session::SessionStatus;
@@ -79,7 +79,7 @@ impl Task for HostTimeout {
         }
         if self.stranded.load(Ordering::Relaxed) {
             for host_id in stranded_hosts(app).await? {
-                sessions::host_lost(app, &host_id, REASON).await?;
+                losses::host_lost(app, &host_id, REASON).await?;
             }
             self.stranded.store(false, Ordering::Relaxed);
         }

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::Shared;
 use crate::app::error::AppError;
+use crate::app::placement;
 use crate::app::sessions::{self, AddPlayer, CreateSession, SessionMeasurements};
 use crate::domain::session::{Session, SessionKey};
 use crate::http::answer::{self, Message};
@@ -28,7 +29,7 @@ pub async fn create(
     PlayerOrOperator(caller): PlayerOrOperator,
     Body(request): Body<CreateSession>,
 ) -> Result<Response, AppError> {
-    let session = sessions::create(&state.app, &caller, request).await?;
+    let session = placement::create(&state.app, &caller, request).await?;
     Ok(answer::json(StatusCode::CREATED, &session))
 }
 

@@ -198,7 +198,9 @@ async fn tell(shared: Arc<Shared>, connection: Connection) {
         tokio::time::sleep(GATHER).await;
         loop {
             let changes = shared.take();
+            let more = changes.len() == BATCH;
             let (message, rest) = shared.write(changes.clone());
+            let more = more || !rest.is_empty();
             shared.put_back(rest);
             let Some(message) = message else { break };
             if connection.publish(&channel, &message).await.is_err() {
@@ -207,6 +209,10 @@ async fn tell(shared: Arc<Shared>, connection: Connection) {
                 tokio::time::sleep(PAUSE).await;
                 // Ends with the connection, which is gone with this task.
                 let _ = state.wait_for(|state| state.up).await;
+                break;
+            }
+            // What came meanwhile is gathered first: a busy host would be told again and again.
+            if !more {
                 break;
             }
         }

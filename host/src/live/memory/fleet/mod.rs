@@ -2,6 +2,7 @@
 //!
 //! One lock covers it all, and events are told under it: that is what gives them one order. Nothing waits here.
 
+mod lifetimes;
 mod tables;
 
 use std::sync::Weak;
@@ -38,7 +39,7 @@ impl Fleet for MemoryFleet {
     }
 
     async fn exit(&self, node: &str) -> Result<()> {
-        self.0.lock().nodes.remove(node);
+        self.0.lock().exit(node);
         Ok(())
     }
 
@@ -46,13 +47,8 @@ impl Fleet for MemoryFleet {
         Ok(self.0.lock().renew(node))
     }
 
-    async fn announce(
-        &self,
-        node: &str,
-        asof: u64,
-        peers: &[Announced],
-    ) -> Result<(Vec<String>, Vec<(String, Parcel)>)> {
-        Ok(self.0.lock().announce(node, asof, peers))
+    async fn announce(&self, node: &str, asof: u64, peers: &[Announced], arriving: &[String]) -> Result<Vec<String>> {
+        Ok(self.0.lock().announce(node, asof, peers, arriving))
     }
 
     async fn connect(&self, arrival: &Arrival) -> Result<Connected> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::domain::identity::player_of;
 use crate::ports::fleet::{
-    Announced, Arrival, Arrived, Connected, Departure, Dispatch, Event, Joined, MAILBOX_BYTES, MAILBOX_PARCELS,
-    NODE_SILENCE, NodeEvents, Parcel, PeerConnection, Sent,
+    Arrival, Arrived, Connected, Departure, Dispatch, Event, Joined, MAILBOX_BYTES, MAILBOX_PARCELS, NodeEvents,
+    Parcel, PeerConnection, Sent,
 };
 
 /// A node that events go to.
@@ -18,21 +18,21 @@ pub(super) struct Node {
 }
 
 /// A connected peer, or the place of one that is away.
-struct Peer {
-    generation: u64,
+pub(super) struct Peer {
+    pub(super) generation: u64,
     /// None while it is away.
-    node: Option<Arc<str>>,
-    identity: Arc<str>,
-    token: Box<str>,
-    session: Option<Arc<str>>,
-    away: Option<Box<Away>>,
+    pub(super) node: Option<Arc<str>>,
+    pub(super) identity: Arc<str>,
+    pub(super) token: Box<str>,
+    pub(super) session: Option<Arc<str>>,
+    pub(super) away: Option<Box<Away>>,
     /// The node and generation of a broken connection whose leftovers are still to come.
-    owed: Option<Box<(Arc<str>, u64)>>,
+    pub(super) owed: Option<Box<(Arc<str>, u64)>>,
 }
 
 /// What is kept for a peer that is away.
-struct Away {
-    until: Instant,
+pub(super) struct Away {
+    pub(super) until: Instant,
     mail: bool,
     parcels: VecDeque<Parcel>,
     bytes: usize,
@@ -58,22 +58,22 @@ pub(super) struct Tables {
     pub(super) nodes: HashMap<Arc<str>, Node>,
     /// How often somebody was put out of a session.
     pub(super) endings: u64,
-    generation: u64,
-    peers: HashMap<Arc<str>, Peer>,
+    pub(super) generation: u64,
+    pub(super) peers: HashMap<Arc<str>, Peer>,
     /// Members in the order they came. A session without members is not kept.
-    sessions: HashMap<Arc<str>, Vec<Arc<str>>>,
+    pub(super) sessions: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Who is away; a few of many.
-    away: BTreeSet<Arc<str>>,
+    pub(super) away: BTreeSet<Arc<str>>,
 }
 
 impl Tables {
-    fn tell(&self, node: &str, event: Event) -> bool {
+    pub(super) fn tell(&self, node: &str, event: Event) -> bool {
         let events = self.nodes.get(node).and_then(|node| node.events.upgrade());
         events.map(|events| events.apply(event)).is_some()
     }
 
     /// Tells every node that has a member of the session, but `except`.
-    fn tell_session(&self, session_id: &str, except: Option<&str>, event: &Event) {
+    pub(super) fn tell_session(&self, session_id: &str, except: Option<&str>, event: &Event) {
         let nodes: BTreeSet<Arc<str>> = self
             .members(session_id)
             .filter_map(|member| self.peers.get(member)?.node.clone())
@@ -274,7 +274,11 @@ impl Tables {
         if !self.is_newest(peer_id, generation) {
             return false;
         }
-        let Some((name, _)) = self.peers.get_key_value(peer_id) else {
+        let Some((name, _)) = self
+            .peers
+            .get_key_value(peer_id)
+            .filter(|(_, peer)| peer.node.is_some())
+        else {
             return false;
         };
         self.away.insert(Arc::clone(name));
@@ -396,94 +400,6 @@ impl Tables {
                 self.tell(node, Event::Outcome { to, id, outcome });
                 Sent::Done
             }
-        }
-    }
-
-    pub(super) fn reap(&mut self, limit: usize, now: Instant) -> Vec<Departure> {
-        let silent: Vec<Arc<str>> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| now.saturating_duration_since(node.seen) > NODE_SILENCE)
-            .map(|(name, _)| Arc::clone(name))
-            .collect();
-        let over = |peer: &Peer| match (&peer.away, &peer.node) {
-            (Some(away), _) => away.until <= now,
-            (None, Some(node)) => silent.contains(node),
-            (None, None) => true,
-        };
-        let gone: Vec<Arc<str>> = if silent.is_empty() {
-            let away = self.away.iter();
-            away.filter(|name| self.peers.get(&***name).is_none_or(over))
-                .take(limit)
-                .cloned()
-                .collect()
-        } else {
-            let peers = self.peers.iter().filter(|(_, peer)| over(peer));
-            peers.map(|(name, _)| Arc::clone(name)).take(limit).collect()
-        };
-        if gone.len() < limit {
-            self.nodes.retain(|name, _| !silent.contains(name));
-        }
-        gone.iter().filter_map(|name| self.forget(name)).collect()
-    }
-
-    pub(super) fn renew(&mut self, node: &str) -> Option<u64> {
-        self.nodes.get_mut(node)?.seen = Instant::now();
-        Some(self.generation)
-    }
-
-    pub(super) fn announce(
-        &mut self,
-        node: &str,
-        asof: u64,
-        peers: &[Announced],
-    ) -> (Vec<String>, Vec<(String, Parcel)>) {
-        let named: BTreeSet<&str> = peers.iter().map(|peer| &*peer.peer_id).collect();
-        let gone: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(name, peer)| {
-                peer.node.as_deref() == Some(node) && peer.generation <= asof && !named.contains(&***name)
-            })
-            .map(|(name, _)| Arc::clone(name))
-            .collect();
-        for name in gone {
-            self.forget(&name);
-        }
-        let mut superseded = Vec::new();
-        for told in peers {
-            match self.find(&told.peer_id) {
-                Some(known) if known.generation > told.generation => superseded.push(told.peer_id.clone()),
-                Some(known) if known.generation == told.generation => {}
-                _ => self.restore(node, told),
-            }
-        }
-        (superseded, Vec::new())
-    }
-
-    fn restore(&mut self, node: &str, told: &Announced) {
-        self.forget(&told.peer_id);
-        self.generation = self.generation.max(told.generation);
-        let name: Arc<str> = told.peer_id.as_str().into();
-        self.peers.insert(
-            Arc::clone(&name),
-            Peer {
-                generation: told.generation,
-                node: Some(node.into()),
-                identity: told.identity.as_str().into(),
-                token: told.token.as_str().into(),
-                session: told.session_id.as_deref().map(Into::into),
-                away: None,
-                owed: None,
-            },
-        );
-        if let Some(session_id) = &told.session_id {
-            let joined = Event::Joined {
-                session_id: session_id.clone(),
-                peer_id: told.peer_id.clone(),
-            };
-            self.tell_session(session_id, Some(node), &joined);
-            self.sessions.entry(session_id.as_str().into()).or_default().push(name);
         }
     }
 }

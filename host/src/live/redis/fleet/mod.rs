@@ -3,9 +3,10 @@
 //! What a script publishes is in the order in which the scripts ran, so all nodes see the same story. What was published
 //! while a node did not listen is gone; it announces its peers and compares its rooms when it listens again.
 
+mod codec;
 mod scripts;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,11 @@ use super::connection::{Connection, Ordered};
 use super::link::Script;
 use super::subscription::{self, Subscription};
 use crate::ports::fleet::{
-    Announced, Arrival, Arrived, Connected, Departure, Dispatch, Event, Fleet, Joined, MAILBOX_BYTES, MAILBOX_PARCELS,
+    Announced, Arrival, Arrived, Connected, Departure, Dispatch, Fleet, Joined, MAILBOX_BYTES, MAILBOX_PARCELS,
     NODE_SILENCE, NodeEvents, Parcel, PeerConnection, Sent,
 };
 use crate::ports::live::{LiveError, Result};
+use codec::{Gone, departure, heard, number, read, typed, write, write_item};
 
 /// How long `enter` waits until the node listens.
 const LISTEN: Duration = Duration::from_secs(4);
@@ -51,6 +53,7 @@ struct Scripts {
     dispatch: Script,
     reap: Script,
     renew: Script,
+    exit: Script,
     announce: Script,
     counts: Script,
 }
@@ -62,9 +65,6 @@ impl Drop for RedisFleet {
         }
     }
 }
-
-/// A departure as a script answers it.
-type Gone = (String, String, Vec<String>, Vec<String>);
 
 impl RedisFleet {
     /// The fleet over this connection.
@@ -83,6 +83,7 @@ impl RedisFleet {
                 dispatch: Script::new(scripts::DISPATCH),
                 reap: Script::new(scripts::REAP),
                 renew: Script::new(scripts::RENEW),
+                exit: Script::new(scripts::EXIT),
                 announce: Script::new(scripts::ANNOUNCE),
                 counts: Script::new(scripts::COUNTS),
             },
@@ -140,28 +141,20 @@ impl Fleet for RedisFleet {
     }
 
     async fn exit(&self, node: &str) -> Result<()> {
-        let mut command = redis::cmd("ZREM");
-        command
-            .arg(self.connection.keys().name(&["signaling", "nodes"]))
-            .arg(node);
-        self.connection.query::<u64>(&command).await.map(|_| ())
+        self.eval::<i64>(&self.scripts.exit, &[node]).await.map(|_| ())
     }
 
     async fn renew(&self, node: &str) -> Result<Option<u64>> {
         self.renewed(node, false).await
     }
 
-    async fn announce(
-        &self,
-        node: &str,
-        asof: u64,
-        peers: &[Announced],
-    ) -> Result<(Vec<String>, Vec<(String, Parcel)>)> {
+    async fn announce(&self, node: &str, asof: u64, peers: &[Announced], arriving: &[String]) -> Result<Vec<String>> {
         self.renewed(node, true).await?;
         let mut members = redis::cmd("SMEMBERS");
         members.arg(self.key("node", node));
         let known: Vec<String> = self.connection.query(&members).await?;
-        let named: std::collections::HashSet<&str> = peers.iter().map(|peer| &*peer.peer_id).collect();
+        let named = peers.iter().map(|peer| &*peer.peer_id);
+        let named: HashSet<&str> = named.chain(arriving.iter().map(String::as_str)).collect();
         let asof = asof.to_string();
         let extra: Vec<&str> = known
             .iter()
@@ -172,22 +165,25 @@ impl Fleet for RedisFleet {
             let args: Vec<&str> = [node, &asof].into_iter().chain(extra.iter().copied()).collect();
             self.eval::<i64>(&self.scripts.prune, &args).await?;
         }
-        let (mut newer, mut waiting) = (Vec::new(), Vec::new());
+        let mut newer = Vec::new();
         for batch in peers.chunks(ANNOUNCE_BATCH) {
             let generations: Vec<String> = batch.iter().map(|peer| peer.generation.to_string()).collect();
             let mut args = vec![node];
             for (peer, generation) in batch.iter().zip(&generations) {
                 let session_id = peer.session_id.as_deref().unwrap_or_default();
-                args.extend([&*peer.peer_id, generation, &peer.identity, &peer.token, session_id]);
+                let alone = if peer.alone { "1" } else { "0" };
+                args.extend([
+                    &*peer.peer_id,
+                    generation,
+                    &peer.identity,
+                    &peer.token,
+                    session_id,
+                    alone,
+                ]);
             }
-            let (more, mail): (Vec<String>, Vec<(String, String)>) = self.eval(&self.scripts.announce, &args).await?;
-            newer.extend(more);
-            waiting.extend(
-                mail.into_iter()
-                    .filter_map(|(peer_id, parcel)| Some((peer_id, read(&parcel)?))),
-            );
+            newer.extend(self.eval::<Vec<String>>(&self.scripts.announce, &args).await?);
         }
-        Ok((newer, waiting))
+        Ok(newer)
     }
 
     async fn connect(&self, arrival: &Arrival) -> Result<Connected> {
@@ -348,81 +344,11 @@ async fn listen(
                     let _ = listening.send(());
                 }
             }
-            subscription::Event::Message(message) => match serde_json::from_slice::<Event>(&message) {
-                Ok(event) => events.apply(event),
+            subscription::Event::Message(message) => match heard(&message) {
+                Ok(heard) => heard.into_iter().for_each(|event| events.apply(event)),
                 Err(error) => tracing::warn!(%error, "an event of the fleet is not understood"),
             },
             subscription::Event::Lost => tracing::debug!("events of the fleet may be missing"),
         }
     }
-}
-
-fn write_item(item: &Dispatch, args: &mut Vec<String>) -> Result<()> {
-    match item {
-        Dispatch::Signal { to, session_id, parcel } => {
-            args.extend(["S".to_owned(), to.clone(), session_id.clone(), write(parcel)?]);
-        }
-        Dispatch::Push {
-            session_id,
-            parcel,
-            fresh,
-            host,
-        } => {
-            let event = Event::Push {
-                session_id: session_id.clone(),
-                parcel: parcel.clone(),
-                fresh: *fresh,
-                host: host.clone(),
-            };
-            let fresh = if *fresh { "1" } else { "0" };
-            args.extend([
-                "P".to_owned(),
-                session_id.clone(),
-                write(parcel)?,
-                fresh.to_owned(),
-                write(&event)?,
-            ]);
-        }
-        Dispatch::Close { session_id } => args.extend(["C".to_owned(), session_id.clone()]),
-        Dispatch::Evict { session_id, player_id } => {
-            args.extend(["E".to_owned(), session_id.clone(), player_id.clone()]);
-        }
-        Dispatch::Outcome { node, to, id, outcome } => {
-            let event = Event::Outcome {
-                to: to.clone(),
-                id: id.clone(),
-                outcome: *outcome,
-            };
-            args.extend(["O".to_owned(), node.clone(), write(&event)?]);
-        }
-    }
-    Ok(())
-}
-
-fn write(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| LiveError::Unavailable(error.into()))
-}
-
-fn read(parcel: &str) -> Option<Parcel> {
-    serde_json::from_str(parcel)
-        .inspect_err(|error| tracing::warn!(%error, "a message that waited is not understood"))
-        .ok()
-}
-
-fn departure((peer_id, session_id, remaining, undelivered): Gone) -> Departure {
-    Departure {
-        session_id,
-        peer_id,
-        remaining,
-        undelivered: undelivered.iter().filter_map(|parcel| read(parcel)).collect(),
-    }
-}
-
-fn typed<T: FromRedisValue>(value: redis::Value) -> Result<T> {
-    redis::from_redis_value(value).map_err(|error| LiveError::Unavailable(error.into()))
-}
-
-fn number(text: &str) -> Result<u64> {
-    text.parse()
-        .map_err(|_| LiveError::Unavailable(anyhow::anyhow!("{text:?} is no generation")))
 }

@@ -69,7 +69,7 @@ end
 local function forget(peer, p)
   local sid = leave(peer, p, false)
   local mail = {}
-  if p.m then mail = redis.call('LRANGE', key('mailbox', peer), 0, -1) end
+  if p.m or p.b > 0 then mail = redis.call('LRANGE', key('mailbox', peer), 0, -1) end
   detach(peer, p)
   redis.call('ZREM', one('away'), peer)
   redis.call('DEL', key('peer', peer), key('mailbox', peer))
@@ -92,9 +92,15 @@ end
 local function joined(sid, peer)
   return '{"Joined":{"session_id":' .. json(sid) .. ',"peer_id":' .. json(peer) .. '}}'
 end
+local function signal(to, parcel) return '{"Signal":{"to":' .. json(to) .. ',"parcel":' .. parcel .. '}}' end
 local function post(peer, p, parcel, most, bytes)
   local box = key('mailbox', peer)
-  if redis.call('LLEN', box) >= most or p.b + #parcel > bytes then return 4 end
+  local waiting = redis.call('LLEN', box)
+  if waiting == 0 and p.b > 0 then
+    p.b = 0
+    redis.call('HSET', key('peer', peer), 'b', 0)
+  end
+  if waiting >= most or p.b + #parcel > bytes then return 4 end
   redis.call('RPUSH', box, parcel)
   redis.call('EXPIRE', box, TTL)
   redis.call('HINCRBY', key('peer', peer), 'b', #parcel)
@@ -265,10 +271,22 @@ local function ended(sid)
   redis.call('EXPIRE', key('endings', sid), 600)
 end
 local sent = {}
+-- Messages to one node that follow each other go out as one list.
+local to_node, list, whose = nil, {}, {}
+local function flush()
+  if not to_node then return end
+  local event = list[1]
+  if #list > 1 then event = '[' .. table.concat(list, ',') .. ']' end
+  if tell(to_node, event) == 0 then
+    for _, one in ipairs(whose) do sent[one[1]] = post(one[2], get(one[2]), one[3], most, bytes) end
+  end
+  to_node, list, whose = nil, {}, {}
+end
 local at = 6
 while at <= #ARGV do
   local kind = ARGV[at]
   local code = 0
+  if kind ~= 'S' then flush() end
   if kind == 'S' then
     local to, sid, parcel = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     at = at + 4
@@ -279,10 +297,12 @@ while at <= #ARGV do
       if p.m then code = post(to, p, parcel, most, bytes) else code = 3 end
     elseif p.b > 0 and redis.call('EXISTS', key('mailbox', to)) == 1 then
       code = post(to, p, parcel, most, bytes)
-    elseif tell(p.n, '{"Signal":{"to":' .. json(to) .. ',"parcel":' .. parcel .. '}}') == 0 then
-      code = post(to, p, parcel, most, bytes)
-    elseif p.n == node then
-      code = 1
+    else
+      if p.n == node then code = 1 end
+      if to_node ~= p.n then flush() end
+      to_node = p.n
+      list[#list + 1] = signal(to, parcel)
+      whose[#whose + 1] = { #sent + 1, to, parcel }
     end
   elseif kind == 'P' then
     local sid, parcel, fresh, event = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
@@ -306,7 +326,9 @@ while at <= #ARGV do
     at = at + 2
     ended(sid)
     tell_session(sid, nil, '{"Closed":{"session_id":' .. json(sid) .. '}}')
-    for _, peer in ipairs(remaining(sid)) do redis.call('HSET', key('peer', peer), 's', '') end
+    for _, peer in ipairs(remaining(sid)) do
+      if redis.call('HGET', key('peer', peer), 's') == sid then redis.call('HSET', key('peer', peer), 's', '') end
+    end
     redis.call('DEL', key('sessions', sid))
     redis.call('SREM', one('active'), sid)
   elseif kind == 'E' then
@@ -316,7 +338,7 @@ while at <= #ARGV do
     for _, peer in ipairs(remaining(sid)) do
       if peer == player or string.sub(peer, 1, #player + 1) == player .. ':' then
         local p = get(peer)
-        if p then leave(peer, p, true) else redis.call('HDEL', key('sessions', sid), peer) end
+        if p and p.s == sid then leave(peer, p, true) else redis.call('HDEL', key('sessions', sid), peer) end
       end
     end
   else
@@ -325,6 +347,7 @@ while at <= #ARGV do
   end
   sent[#sent + 1] = code
 end
+flush()
 return sent
 "#
 );
@@ -336,20 +359,20 @@ local limit, nodes, silence = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local now = time()
 local gone = {}
 local count = 0
-local function take(peer)
+local function take(peer, node)
   local p = get(peer)
   count = count + 1
-  if p then gone[#gone + 1] = forget(peer, p) end
+  if p and p.n == node then gone[#gone + 1] = forget(peer, p) end
 end
 for _, peer in ipairs(redis.call('ZRANGEBYSCORE', one('away'), '-inf', now, 'LIMIT', 0, limit)) do
-  take(peer)
+  take(peer, '')
   redis.call('ZREM', one('away'), peer)
 end
 if nodes == '1' then
   for _, node in ipairs(redis.call('ZRANGEBYSCORE', one('nodes'), '-inf', now - silence)) do
     local peers = redis.call('SRANDMEMBER', key('node', node), limit)
     for _, peer in ipairs(peers) do
-      take(peer)
+      take(peer, node)
       redis.call('SREM', key('node', node), peer)
     end
     if #peers < limit then
@@ -374,28 +397,57 @@ return redis.call('GET', one('generation')) or '0'
 "#
 );
 
-/// node, and for each peer: peer, generation, identity, token, session → who is newer elsewhere, and what waits.
+/// node: one that has no peers is forgotten at once.
+pub(super) const EXIT: &str = script!(
+    r#"
+local node = ARGV[3]
+if redis.call('EXISTS', key('node', node)) == 0 then redis.call('ZREM', one('nodes'), node) end
+return 0
+"#
+);
+
+/// node, and for each peer: peer, generation, identity, token, session, whether that was settled alone → who is newer elsewhere.
 pub(super) const ANNOUNCE: &str = script!(
     r#"
 local node = ARGV[3]
-local newer, waiting = {}, {}
-for at = 4, #ARGV, 5 do
-  local peer, g, identity, token, sid = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+local newer = {}
+for at = 4, #ARGV, 6 do
+  local peer, g, identity, token, sid, alone = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
   local p = get(peer)
-  if p and tonumber(p.g) > tonumber(g) then
-    newer[#newer + 1] = peer
-  elseif p and p.g == g then
+  if p and (p.g == g or (p.n == node and p.t == token)) then
     if p.n == node then
+      -- It had to choose a generation by itself: the answer to its connecting was lost.
+      if p.g ~= g then
+        detach(peer, p)
+        redis.call('HSET', key('peer', peer), 'g', g)
+        p.g = g
+      end
       attach(peer, node, g)
-      if p.s ~= '' then enter(peer, node, p.s) end
-      if p.b > 0 then
-        for _, parcel in ipairs(redis.call('LRANGE', key('mailbox', peer), 0, -1)) do
-          waiting[#waiting + 1] = { peer, parcel }
+      if p.s ~= sid then
+        if alone == '1' then
+          leave(peer, p, false)
+          if sid ~= '' then
+            tell_session(sid, node, joined(sid, peer))
+            redis.call('HSET', key('peer', peer), 's', sid)
+            p.s = sid
+          end
+        elseif sid ~= '' then
+          tell(node, left(sid, peer, g, true))
         end
-        redis.call('DEL', key('mailbox', peer))
-        redis.call('HSET', key('peer', peer), 'b', 0)
+      end
+      if p.s ~= '' then enter(peer, node, p.s) end
+      local parcel = p.b > 0 and redis.call('LPOP', key('mailbox', peer))
+      while parcel do
+        if tell(node, signal(peer, parcel)) == 0 then
+          redis.call('LPUSH', key('mailbox', peer), parcel)
+          redis.call('EXPIRE', key('mailbox', peer), TTL)
+          break
+        end
+        parcel = redis.call('LPOP', key('mailbox', peer))
       end
     end
+  elseif p and tonumber(p.g) > tonumber(g) then
+    newer[#newer + 1] = peer
   else
     if p then
       if p.n ~= '' and p.n ~= node then
@@ -417,7 +469,7 @@ for at = 4, #ARGV, 5 do
     end
   end
 end
-return { newer, waiting }
+return newer
 "#
 );
 

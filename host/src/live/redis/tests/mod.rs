@@ -2,6 +2,7 @@
 
 mod connection;
 mod contract;
+mod fleet;
 mod state;
 
 use std::time::Duration;

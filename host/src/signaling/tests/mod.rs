@@ -1,11 +1,15 @@
-//! The hub with peers that have no sockets: who gets what, who takes over, and what is left behind.
+//! The hub with peers that have no sockets: who gets what, who takes over, and what is left behind. What happens when things come
+//! late, twice or not at all is in `odd`.
+
+mod odd;
 
 use std::sync::Arc;
 
 use super::arrivals::{Arriving, Refusal};
 use super::close::CloseReason;
 use super::dialect::Dialect;
-use super::hub::{Hub, HubLimits, Joined};
+use super::hub::{Hub, HubLimits};
+use super::membership::Joined;
 use super::room::{JoinAnswer, Peer, SessionHost};
 use crate::domain::clock::SystemClock;
 use crate::domain::identity::Identity;
@@ -200,7 +204,7 @@ async fn a_session_that_is_over_lets_its_peers_go_and_nobody_slips_in() {
     );
     assert!(a.room().is_none());
     let late = hub.join(&b, "s", &host(), seen, JoinAnswer::Joined).await;
-    assert_eq!(late, Joined::Again);
+    assert_eq!(late, Joined::Again { left: None });
     hub.courier.settled().await;
     assert!(live.fleet.members("s").await.unwrap().is_empty());
     join(&hub, &a, "t").await;

@@ -6,6 +6,7 @@ pub mod live;
 pub mod npc_source;
 pub mod peers;
 pub mod policies;
+pub mod releases;
 pub mod storage;
 
 #[cfg(test)]

@@ -172,6 +172,9 @@ pub struct DesiredSlot {
     /// When the active release became active.
     #[schema(value_type = String, format = DateTime)]
     pub activated_at: Timestamp,
+    /// Until when it is taken back should it fail too often. None after it was gone back to.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub watched_until: Option<Timestamp>,
 }
 
 impl DesiredSlot {
@@ -185,6 +188,7 @@ impl DesiredSlot {
             history: Vec::new(),
             rollout: None,
             activated_at: Timestamp(0),
+            watched_until: None,
         }
     }
 
@@ -214,6 +218,7 @@ impl DesiredSlot {
         next.history.drain(..surplus);
         next.active = Some(release_id.to_owned());
         next.activated_at = now;
+        next.watched_until = Some(now.plus_seconds(WATCH_SECONDS));
         next
     }
 
@@ -224,6 +229,7 @@ impl DesiredSlot {
         let mut next = self.clone();
         next.rollout = None;
         next.activated_at = now;
+        next.watched_until = None;
         match to {
             Some(wanted) => {
                 let place = self.history.iter().rposition(|id| id == wanted)?;

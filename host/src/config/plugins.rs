@@ -51,7 +51,10 @@ impl PluginsConfig {
         });
         let require_signature = reader.flag(REQUIRE);
         if require_signature && reader.text(KEYS).is_empty() {
-            reader.refuse(REQUIRE, "needs a key in PLUGIN_TRUSTED_KEYS, or no release is ever taken");
+            reader.refuse(
+                REQUIRE,
+                "needs a key in PLUGIN_TRUSTED_KEYS, or no release is ever taken",
+            );
         }
         Self {
             dir: reader.given("PLUGIN_DIR").map(PathBuf::from),

@@ -65,14 +65,20 @@ impl Step {
             Self::Digest => "push the component again: what is stored is not what the record names",
             Self::Signature => "sign the release with a trusted key: `plugin sign`",
             Self::Parse => "build it with `plugin build`, and push the whole file",
-            Self::World => "implement the world of this slot as wit/ has it, and build it again; `plugin doctor` compares",
-            Self::Imports => "leave out what imports it: a policy gets logging and the interface of its slot, nothing else",
+            Self::World => {
+                "implement the world of this slot as wit/ has it, and build it again; `plugin doctor` compares"
+            }
+            Self::Imports => {
+                "leave out what imports it: a policy gets logging and the interface of its slot, nothing else"
+            }
             Self::Compile => "build it again with `plugin build`; `plugin check` shows the same error",
             Self::Instantiate => "let it start with less memory and without work in its start function",
             Self::Describe => "let `describe` give a name, a version and a summary, at once",
             Self::Configure => "correct the settings of the release, or what `configure` makes of them",
             Self::Trial => "let it answer every sample question with sense: `plugin run` asks them one by one",
-            Self::Probe => "make it faster, `plugin bench` measures it; or allow a longer deadline within that of the slot",
+            Self::Probe => {
+                "make it faster, `plugin bench` measures it; or allow a longer deadline within that of the slot"
+            }
         }
     }
 }

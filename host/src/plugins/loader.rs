@@ -331,7 +331,11 @@ impl Loader {
         if own.is_empty() {
             return Arc::clone(&self.settings);
         }
-        let service = self.settings.iter().filter(|(name, _)| !own.contains_key(name)).cloned();
+        let service = self
+            .settings
+            .iter()
+            .filter(|(name, _)| !own.contains_key(name))
+            .cloned();
         service.chain(own.clone()).collect()
     }
 
@@ -419,7 +423,10 @@ fn probe<W: World>(instance: &mut Instance<W>, longest: u64) -> Result<String, F
     if median > budget {
         return Err(Failure {
             kind: FailureKind::Deadline,
-            detail: format!("half of {} calls took more than {median:?}, {budget:?} are allowed", limits::PROBE_CALLS),
+            detail: format!(
+                "half of {} calls took more than {median:?}, {budget:?} are allowed",
+                limits::PROBE_CALLS
+            ),
         });
     }
     Ok(format!("median {median:?}, {budget:?} are allowed"))

@@ -103,7 +103,10 @@ impl SlotCollector {
                 &["slot"],
             )?,
             generation: IntGaugeVec::new(
-                Opts::new("p2p_policy_generation", "Changes to what the slot is to run, as this node knows them."),
+                Opts::new(
+                    "p2p_policy_generation",
+                    "Changes to what the slot is to run, as this node knows them.",
+                ),
                 &["slot"],
             )?,
             reading: Mutex::new(HashMap::new()),
@@ -193,7 +196,15 @@ impl ReleaseFigures {
                 && figures.iter().all(|known| known.tag != release.tag)
             {
                 let is_shadow = shadow.as_ref().is_some_and(|shadow| Arc::ptr_eq(shadow, release));
-                figures.push(Self::one(release, rung, if is_shadow { slot.shadow.compared().differences } else { 0 }));
+                figures.push(Self::one(
+                    release,
+                    rung,
+                    if is_shadow {
+                        slot.shadow.compared().differences
+                    } else {
+                        0
+                    },
+                ));
             }
         }
         figures
@@ -232,13 +243,21 @@ fn per_release(figures: &[(&'static str, ReleaseFigures)]) -> prometheus::Result
         "Answers of a candidate in the shadow that differed.",
         &["slot", "release"],
     )?;
-    let breaker = gauge("p2p_policy_release_breaker_open", "1 while a failing release is not called.", &["slot", "release"])?;
+    let breaker = gauge(
+        "p2p_policy_release_breaker_open",
+        "1 while a failing release is not called.",
+        &["slot", "release"],
+    )?;
     let memory = gauge(
         "p2p_policy_release_peak_memory_bytes",
         "The most linear memory that one instance of a release had.",
         &["slot", "release"],
     )?;
-    let instances = gauge("p2p_policy_release_instances", "Instances of a release that are alive.", &["slot", "release"])?;
+    let instances = gauge(
+        "p2p_policy_release_instances",
+        "Instances of a release that are alive.",
+        &["slot", "release"],
+    )?;
     let as_gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let mut times: Option<MetricFamily> = None;
     for (slot, figure) in figures {
@@ -247,14 +266,22 @@ fn per_release(figures: &[(&'static str, ReleaseFigures)]) -> prometheus::Result
             .with_label_values(&[*slot, release, figure.rung.as_str()])
             .inc_by(figure.seen.answered);
         for (kind, count) in FailureKind::ALL.iter().zip(figure.seen.failures) {
-            failures.with_label_values(&[*slot, release, kind.as_str()]).inc_by(count);
+            failures
+                .with_label_values(&[*slot, release, kind.as_str()])
+                .inc_by(count);
         }
-        differences.with_label_values(&[*slot, release]).inc_by(figure.differences);
+        differences
+            .with_label_values(&[*slot, release])
+            .inc_by(figure.differences);
         breaker
             .with_label_values(&[*slot, release])
             .set(i64::from(figure.breaker_open));
-        memory.with_label_values(&[*slot, release]).set(as_gauge(figure.peak_memory));
-        instances.with_label_values(&[*slot, release]).set(as_gauge(figure.instances));
+        memory
+            .with_label_values(&[*slot, release])
+            .set(as_gauge(figure.peak_memory));
+        instances
+            .with_label_values(&[*slot, release])
+            .set(as_gauge(figure.instances));
         for family in &figure.times {
             match &mut times {
                 Some(times) => times.mut_metric().extend(family.get_metric().iter().cloned()),
@@ -263,7 +290,13 @@ fn per_release(figures: &[(&'static str, ReleaseFigures)]) -> prometheus::Result
         }
     }
     let mut all = calls.collect();
-    for family in [failures.collect(), differences.collect(), breaker.collect(), memory.collect(), instances.collect()] {
+    for family in [
+        failures.collect(),
+        differences.collect(),
+        breaker.collect(),
+        memory.collect(),
+        instances.collect(),
+    ] {
         all.extend(family);
     }
     all.extend(times);

@@ -131,8 +131,10 @@ impl<W: World> AnySlot for Slot<W> {
         }
         let (release, tried) = loader.load_on::<W>(Source::Stored, &Terms::of(record), component, &mut |_| {})?;
         if release.about.release_id != record.id {
-            let reason = format!("it is built for version {} of the contract, the record names {}",
-                release.about.wit_version, record.wit_version);
+            let reason = format!(
+                "it is built for version {} of the contract, the record names {}",
+                release.about.wit_version, record.wit_version
+            );
             return Err(Refusal::new(Step::Digest, reason));
         }
         self.keep_ready(release, Some(tried));

@@ -255,7 +255,11 @@ impl<W: World> Slot<W> {
                     self.histogram.observe(took.as_secs_f64());
                 }
                 if release.breaker.succeeded() {
-                    tracing::info!(slot = W::SLOT.as_str(), release = release.tag.as_str(), "the policy answers again");
+                    tracing::info!(
+                        slot = W::SLOT.as_str(),
+                        release = release.tag.as_str(),
+                        "the policy answers again"
+                    );
                 }
                 Ok(Some(answer))
             }
@@ -321,7 +325,10 @@ impl<W: World> Slot<W> {
             Ok(answer) => answered(answer, Rung::Native),
             Err(_) => {
                 self.fixed.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(slot = W::SLOT.as_str(), "the native default panicked; the static decision stands");
+                tracing::error!(
+                    slot = W::SLOT.as_str(),
+                    "the native default panicked; the static decision stands"
+                );
                 answered(fixed(), Rung::Static)
             }
         }
@@ -359,13 +366,10 @@ impl<W: World> Slot<W> {
                     *gone = place.take();
                 }
             }
-            let lacks = ladder.active.as_ref().filter(|active| {
-                !inner
-                    .kept
-                    .iter()
-                    .flatten()
-                    .any(|(of, _)| Arc::ptr_eq(of, active))
-            });
+            let lacks = ladder
+                .active
+                .as_ref()
+                .filter(|active| !inner.kept.iter().flatten().any(|(of, _)| Arc::ptr_eq(of, active)));
             drop(inner);
             drop(stale);
             let Some(active) = lacks.filter(|_| used || number == 0) else {

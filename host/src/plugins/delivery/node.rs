@@ -159,7 +159,9 @@ impl ReleaseHost for Node {
 
     async fn remember(&self, slot: SlotName, active: Option<&ReleaseRecord>) {
         let runtime = Arc::clone(&self.0);
-        let text = active.and_then(|record| serde_json::to_vec(record).ok()).unwrap_or_default();
+        let text = active
+            .and_then(|record| serde_json::to_vec(record).ok())
+            .unwrap_or_default();
         let kept = aside(move || {
             let cache = runtime.cache()?;
             let name = last_name(slot);

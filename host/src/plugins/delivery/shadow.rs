@@ -53,15 +53,18 @@ impl<W: World> Default for Shadow<W> {
 }
 
 impl<W: World> Shadow<W> {
-    /// Shows the shadow a question and what was answered, if it is on and this one is among the sampled.
-    pub fn show(&self, asked: impl FnOnce() -> (W::Question, W::Answer)) {
+    /// Whether this call is one that the shadow is to be shown.
+    #[must_use]
+    pub fn samples(&self) -> bool {
         let share = self.share.load(Ordering::Relaxed);
-        if share == 0 || random() > share {
-            return;
-        }
+        share != 0 && random() <= share
+    }
+
+    /// Shows the shadow a question and what was answered. Never waits.
+    pub fn show(&self, question: W::Question, answer: W::Answer) {
         let running = self.running.load();
         let Some(running) = running.as_ref() else { return };
-        if let Err(TrySendError::Full(_)) = running.queue.try_send(asked()) {
+        if let Err(TrySendError::Full(_)) = running.queue.try_send((question, answer)) {
             running.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -88,7 +88,10 @@ impl<W: World> Inner<W> {
             self.desired.previous().and_then(|id| self.find(id))
         };
         let is_active = |release: &Arc<Release<W>>| active.as_ref().is_some_and(|active| Arc::ptr_eq(active, release));
-        let previous = [before, self.bundled.clone()].into_iter().flatten().find(|release| !is_active(release));
+        let previous = [before, self.bundled.clone()]
+            .into_iter()
+            .flatten()
+            .find(|release| !is_active(release));
         let rollout = self.desired.rollout.as_ref().filter(|_| self.file.is_none());
         let canary = rollout
             .filter(|rollout| rollout.mode == RolloutMode::Canary)
@@ -118,7 +121,10 @@ impl<W: World> Slot<W> {
     /// Keeps a loaded release ready.
     pub(in crate::plugins) fn keep_ready(&self, release: Arc<Release<W>>, tried: Option<Instance<W>>) {
         let mut inner = self.standing.0.lock();
-        let known = inner.ready.iter().position(|ready| ready.release.about.release_id == release.about.release_id);
+        let known = inner
+            .ready
+            .iter()
+            .position(|ready| ready.release.about.release_id == release.about.release_id);
         if known.is_none() {
             inner.ready.push(Ready { release, tried });
             let gone = self.prune(&mut inner);
@@ -259,7 +265,10 @@ impl<W: World> Slot<W> {
         let id = |release: &Option<Arc<Release<W>>>| {
             let release = release.as_ref()?;
             let id = &release.about.release_id;
-            let is_bundled = inner.bundled.as_ref().is_some_and(|bundled| Arc::ptr_eq(bundled, release));
+            let is_bundled = inner
+                .bundled
+                .as_ref()
+                .is_some_and(|bundled| Arc::ptr_eq(bundled, release));
             // The bundled component may have been pushed as a release, too.
             (!is_bundled || inner.desired.needed().any(|needed| needed == id)).then(|| id.clone())
         };
@@ -279,7 +288,11 @@ impl<W: World> Slot<W> {
     pub(in crate::plugins) fn trial(&self) -> Option<RolloutCounts> {
         let inner = self.standing.0.lock();
         let trial = inner.trial.as_ref()?;
-        let candidate = inner.find(&trial.rollout.release_id)?.tally.seen().since(&trial.candidate);
+        let candidate = inner
+            .find(&trial.rollout.release_id)?
+            .tally
+            .seen()
+            .since(&trial.candidate);
         let active = self.current().map(|release| release.tally.seen().since(&trial.active));
         let Compared {
             compared,

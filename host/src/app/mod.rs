@@ -8,6 +8,7 @@ pub mod losses;
 pub mod members;
 pub mod monitoring;
 pub mod placement;
+pub mod releases;
 pub mod sessions;
 pub mod zones;
 
@@ -30,6 +31,7 @@ pub struct App {
     pub storage: Storage,
     pub live: Live,
     pub policies: Policies,
+    pub releases: releases::Releases,
     pub peers: Arc<dyn PeerNotifier>,
     pub npcs: Option<Arc<dyn NpcSource>>,
     pub metrics: Arc<Metrics>,

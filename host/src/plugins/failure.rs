@@ -28,6 +28,8 @@ pub enum Step {
     Configure,
     /// It answers the sample questions of its slot with sense.
     Trial,
+    /// It answers its own golden vectors as it promised.
+    Vectors,
 }
 
 impl Step {
@@ -44,6 +46,7 @@ impl Step {
             Self::Describe => "describe",
             Self::Configure => "configure",
             Self::Trial => "trial",
+            Self::Vectors => "vectors",
         }
     }
 }

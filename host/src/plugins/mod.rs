@@ -24,6 +24,7 @@ pub mod state;
 mod tests;
 mod toolchain;
 pub mod turns;
+pub mod vectors;
 pub mod wasi;
 pub mod watch;
 pub mod worlds;

@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod build;
 pub mod cache;
 pub mod check;
+pub mod contract;
 pub mod engine;
 pub mod failure;
 pub mod instance;

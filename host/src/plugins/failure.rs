@@ -35,6 +35,8 @@ pub enum Step {
     Trial,
     /// It answers well within the time of its slot.
     Probe,
+    /// It answers its own golden vectors as it promised.
+    Vectors,
 }
 
 impl Step {
@@ -53,6 +55,7 @@ impl Step {
             Self::Describe => "describe",
             Self::Configure => "configure",
             Self::Trial => "trial",
+            Self::Vectors => "vectors",
             Self::Probe => "probe",
         }
     }
@@ -79,6 +82,7 @@ impl Step {
             Self::Probe => {
                 "make it faster, `plugin bench` measures it; or allow a longer deadline within that of the slot"
             }
+            Self::Vectors => "let it answer its own golden vectors, or correct them: `plugin test` compares",
         }
     }
 }

@@ -10,6 +10,9 @@ use wasmparser::{Parser, Payload};
 /// The custom section with the digest, as hex text.
 pub const SECTION: &str = "p2p-coordinator:source";
 
+/// The custom section with the golden vectors, as JSON text.
+pub const VECTORS: &str = "p2p-coordinator:vectors";
+
 /// Deepest folder below `src` that is read.
 const MAX_DEPTH: usize = 16;
 
@@ -26,18 +29,19 @@ pub enum SourceError {
     TooDeep(PathBuf),
 }
 
-/// SHA-256, in hex, over the crate in `dir`: its `Cargo.toml`, everything in `src`, and the WIT package it is built
-/// against, which is the folder `wit` of the crate or of the nearest folder above it. Hidden files do not count.
+/// SHA-256, in hex, over the policy in `dir`: its manifest, everything in `src`, and the WIT package it is built against,
+/// which is the folder `wit` of the project or of the nearest folder above it. Hidden files and what interpreters leave
+/// behind do not count.
 ///
 /// # Errors
 ///
 /// A file that cannot be read, or no WIT package.
-pub fn digest(dir: &Path) -> Result<String, SourceError> {
+pub fn digest(dir: &Path, manifest: &str) -> Result<String, SourceError> {
     let dir = dir.canonicalize().map_err(|error| SourceError::File {
         path: dir.to_owned(),
         error,
     })?;
-    let mut files = vec![("Cargo.toml".to_owned(), dir.join("Cargo.toml"))];
+    let mut files = vec![(manifest.to_owned(), dir.join(manifest))];
     collect(&dir.join("src"), "src", MAX_DEPTH, &mut files)?;
     collect(&contract(&dir)?, "wit", MAX_DEPTH, &mut files)?;
     files.sort_unstable();
@@ -56,14 +60,21 @@ pub fn digest(dir: &Path) -> Result<String, SourceError> {
 /// The digest that a component carries; none when it carries none or is no component.
 #[must_use]
 pub fn embedded(component: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(section(component, SECTION)?).ok()?;
+    Some(text.to_owned())
+}
+
+/// The content of a component's own custom section; none when it has no such section or is no component.
+#[must_use]
+pub fn section<'a>(component: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut depth = 0usize;
     let mut found = None;
     for payload in Parser::new(0).parse_all(component) {
         match payload.ok()? {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
-                found = std::str::from_utf8(section.data()).ok().map(str::to_owned);
+            Payload::CustomSection(section) if depth == 0 && section.name() == name => {
+                found = Some(section.data());
             }
             _ => {}
         }
@@ -89,12 +100,12 @@ pub(super) fn exports(component: &[u8]) -> Vec<String> {
     names
 }
 
-/// Appends the digest to a component.
-pub(super) fn append(component: &mut Vec<u8>, digest: &str) {
+/// Appends a custom section to a component.
+pub(super) fn append(component: &mut Vec<u8>, name: &str, content: &[u8]) {
     let mut section = Vec::new();
-    leb128(&mut section, SECTION.len());
-    section.extend_from_slice(SECTION.as_bytes());
-    section.extend_from_slice(digest.as_bytes());
+    leb128(&mut section, name.len());
+    section.extend_from_slice(name.as_bytes());
+    section.extend_from_slice(content);
     component.push(0);
     leb128(component, section.len());
     component.extend_from_slice(&section);
@@ -113,7 +124,7 @@ fn leb128(bytes: &mut Vec<u8>, mut number: usize) {
 }
 
 /// The nearest folder `wit` that holds the package of the policies.
-fn contract(dir: &Path) -> Result<PathBuf, SourceError> {
+pub(super) fn contract(dir: &Path) -> Result<PathBuf, SourceError> {
     dir.ancestors()
         .map(|folder| folder.join("wit"))
         .find(|wit| {
@@ -140,7 +151,7 @@ fn collect(folder: &Path, name: &str, depth: usize, files: &mut Vec<(String, Pat
         let entry = entry.map_err(wrong)?;
         let own_name = entry.file_name();
         let own_name = own_name.to_string_lossy();
-        if own_name.starts_with('.') {
+        if own_name.starts_with('.') || own_name == "__pycache__" {
             continue;
         }
         let name = format!("{name}/{own_name}");

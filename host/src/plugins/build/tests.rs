@@ -43,14 +43,16 @@ fn top() -> PathBuf {
 fn assert_built_from(source: &str, component: &str) {
     if std::env::var_os("REBUILD_COMPONENTS").is_some() {
         let dir = top().join(source);
-        let compiled = compile(&dir, &Toolchain::find(&dir).unwrap()).unwrap();
+        let compiled = rust::compile(&dir, &Toolchain::find(&dir).unwrap()).unwrap();
         // Not every guest fills a slot, and so each is written as it is.
-        write(&top().join(component), &compiled.bytes).unwrap();
+        let mut bytes = compiled.bytes;
+        source::append(&mut bytes, source::SECTION, compiled.source_digest.as_bytes());
+        write(&top().join(component), &bytes).unwrap();
     }
     let bytes = fs::read(top().join(component)).unwrap();
     assert_eq!(
         source::embedded(&bytes),
-        Some(source::digest(&top().join(source)).unwrap()),
+        Some(source::digest(&top().join(source), "Cargo.toml").unwrap()),
         "{component} was not built from {source} as it is: run `REBUILD_COMPONENTS=1 cargo test -p p2p-coordinator --lib plugins::build`"
     );
 }
@@ -87,7 +89,7 @@ fn crate_with(line_end: &str, extra: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn digest_of(top: &tempfile::TempDir) -> String {
-    source::digest(&top.path().join("policy")).unwrap()
+    source::digest(&top.path().join("policy"), "Cargo.toml").unwrap()
 }
 
 #[test]
@@ -114,7 +116,7 @@ fn a_digest_depends_on_the_sources_and_on_nothing_else() {
 #[test]
 fn a_crate_without_the_contract_has_no_digest() {
     let top = crate_with("\n", &[("wit/policy.wit", "package another:one;\n")]);
-    let error = source::digest(&top.path().join("policy")).unwrap_err();
+    let error = source::digest(&top.path().join("policy"), "Cargo.toml").unwrap_err();
     assert!(matches!(error, SourceError::NoContract(_)), "{error}");
 }
 
@@ -122,7 +124,7 @@ fn a_crate_without_the_contract_has_no_digest() {
 fn the_digest_in_a_component_is_found_again() {
     let mut component = b"\0asm\x0d\0\x01\0".to_vec();
     assert_eq!(source::embedded(&component), None);
-    source::append(&mut component, "abc");
+    source::append(&mut component, source::SECTION, b"abc");
     assert_eq!(source::embedded(&component), Some("abc".to_owned()));
     component.pop();
     assert_eq!(source::embedded(&component), None, "cut short");
@@ -132,8 +134,7 @@ fn the_digest_in_a_component_is_found_again() {
 #[test]
 fn a_folder_without_a_crate_is_refused_with_words() {
     let folder = tempfile::tempdir().unwrap();
-    let toolchain = Toolchain::of_cargo("cargo");
-    let error = compile(folder.path(), &toolchain).err().unwrap().to_string();
+    let error = build(folder.path(), None, &Tools::default()).err().unwrap().to_string();
     assert!(error.contains("holds no Cargo.toml"), "{error}");
 }
 
@@ -146,7 +147,7 @@ fn a_crate_that_is_no_cdylib_is_refused_with_words() {
             "[package]\nname = \"a\"\nedition = \"2024\"\n[workspace]\n",
         )],
     );
-    let error = compile(&top.path().join("policy"), &Toolchain::of_cargo("cargo"))
+    let error = rust::compile(&top.path().join("policy"), &Toolchain::of_cargo("cargo"))
         .err()
         .unwrap()
         .to_string();

@@ -151,6 +151,15 @@ impl<W: World> Instance<W> {
         }
     }
 
+    /// Asks one question within its deadline. After an error the instance must not be used again.
+    ///
+    /// # Errors
+    ///
+    /// When the call fails or the answer makes no sense.
+    pub fn ask(&mut self, question: &W::Question) -> Result<W::Answer, Failure> {
+        self.run(W::ticks(question), |instance| W::answer(instance, question))
+    }
+
     /// Lets the instance hand over as much as an answer of its slot may hold. Before, it may say who it is.
     pub(super) fn admit_answers(&mut self) {
         self.store.set_hostcall_fuel(W::ANSWER_BYTES);

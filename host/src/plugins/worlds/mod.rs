@@ -1,10 +1,14 @@
-//! The three WIT worlds. Each file binds one, converts between the domain and the contract, checks every answer, and
-//! falls back to the native default. Dispatch on the world happens here, once, at load.
+//! The three WIT worlds. Each folder binds one, converts between the domain and the contract, checks every answer, and
+//! falls back to the native default. Its `question` is the slot's questions and answers as JSON. Dispatch on the world happens here, once, at load.
 
 pub mod host_selection;
 pub mod npc_transform;
 pub mod rate_limit;
+#[cfg(test)]
+mod tests;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wasmtime::Store;
 use wasmtime::component::{InstancePre, Linker};
 
@@ -72,12 +76,38 @@ pub trait World: Sized + Send + Sync + 'static {
     /// When the call fails.
     fn configure(instance: &mut Instance<Self>, settings: &[(String, String)]) -> wasmtime::Result<Result<(), String>>;
 
+    /// One question to the policy, with all that it can see. Its JSON is stable: files are made of it.
+    type Question: Serialize + DeserializeOwned + Clone + Send + Sync;
+    /// A checked answer. Its JSON is stable as well.
+    type Answer: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync;
+
+    /// The deadline of a question, in ticks.
+    fn ticks(question: &Self::Question) -> u64;
+
+    /// Asks one question, with the checks of the running service. `Instance::ask` does it within the deadline.
+    ///
+    /// # Errors
+    ///
+    /// When the call fails or the answer makes no sense.
+    fn answer(instance: &mut Instance<Self>, question: &Self::Question) -> Result<Self::Answer, Failure>;
+
+    /// What the native default answers. Settings that it does not understand leave it its own numbers.
+    fn native(question: &Self::Question, settings: &[(String, String)]) -> Self::Answer;
+
+    /// What a new policy is asked before it gets the slot.
+    fn samples() -> Vec<Self::Question>;
+
     /// Asks the sample questions of the slot.
     ///
     /// # Errors
     ///
     /// When a call fails or an answer makes no sense.
-    fn trial(instance: &mut Instance<Self>) -> Result<(), Failure>;
+    fn trial(instance: &mut Instance<Self>) -> Result<(), Failure> {
+        for question in Self::samples() {
+            instance.ask(&question)?;
+        }
+        Ok(())
+    }
 }
 
 /// Implements the `logging` import of a world's bindings, and the two calls of `lifecycle`, which have the same shape in

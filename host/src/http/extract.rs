@@ -19,8 +19,6 @@ use crate::app::members::{self, Request as Members};
 use crate::app::sessions::{MAX_LIST, Page};
 use crate::domain::identity::Identity;
 
-/// Longest request body in bytes.
-pub const MAX_BODY: usize = 64 * 1024;
 /// Bytes of a refused body that are read away.
 const MAX_DISCARDED: usize = 1024 * 1024;
 /// The longest time that takes.
@@ -79,13 +77,13 @@ impl<T: Members + Send> FromRequest<Arc<HttpState>> for Body<T> {
             return Err(unread(problem, request.into_body()).await);
         }
         let too_large = || {
-            let detail = format!("The body must not exceed {MAX_BODY} bytes");
+            let detail = format!("The body must not exceed {} bytes", T::MAX_BODY);
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
         };
-        if announced_length(request.headers()) > MAX_BODY as u64 {
+        if announced_length(request.headers()) > T::MAX_BODY as u64 {
             return Err(unread(too_large(), request.into_body()).await);
         }
-        let bytes = match to_bytes(request.into_body(), MAX_BODY).await {
+        let bytes = match to_bytes(request.into_body(), T::MAX_BODY).await {
             Ok(bytes) => bytes,
             Err(error) if is_length_limit(&error) => return Err(last(too_large())),
             Err(_) => {

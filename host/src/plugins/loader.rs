@@ -1,5 +1,5 @@
-//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial. The first
-//! step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
+//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial, golden
+//! vectors. The first step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,6 +19,7 @@ use super::instance::{About, Imports, Instance, Release, Source};
 use super::limits;
 use super::slot_name::SlotName;
 use super::state::GuestState;
+use super::vectors;
 use super::wasi;
 use super::worlds::{Description, World};
 use crate::domain::clock::{Clock, SystemClock};
@@ -323,6 +324,12 @@ impl Loader {
             }
         };
         release.about.description = description;
+        if self.trial
+            && let Some(vectors) = vectors::embedded(bytes)?
+        {
+            let held = vectors::run::<W>(&release, &vectors)?;
+            passed(Step::Vectors, format!("{held} golden vectors"));
+        }
         Ok((Arc::new(release), instance))
     }
 

@@ -29,6 +29,7 @@ pub mod templates;
 #[cfg(test)]
 mod tests;
 pub mod turns;
+pub mod vectors;
 pub mod wasi;
 pub mod watch;
 pub mod worlds;

@@ -10,8 +10,6 @@ use super::slot_name::SlotName;
 
 /// The manifest of a policy that is not written in Rust. A policy in Rust has its `Cargo.toml`.
 pub const MANIFEST: &str = "policy.json";
-/// The golden vectors beside a policy's sources.
-pub const VECTORS: &str = "vectors.json";
 /// The folder that holds the built component, in the project.
 const DIST: &str = "dist";
 
@@ -137,27 +135,6 @@ impl Project {
     #[must_use]
     pub fn component(&self, slot: SlotName) -> PathBuf {
         self.dir.join(DIST).join(format!("{}.wasm", slot.as_str()))
-    }
-
-    /// The component that was built last, none when there is none.
-    #[must_use]
-    pub fn built(&self) -> Option<PathBuf> {
-        let slots = SlotName::ALL.into_iter();
-        slots.map(|slot| self.component(slot)).find(|path| path.is_file())
-    }
-
-    /// The golden vectors, none when the project has none.
-    ///
-    /// # Errors
-    ///
-    /// When the file is there and cannot be read.
-    pub fn vectors(&self) -> Result<Option<Vec<u8>>, ProjectError> {
-        let path = self.dir.join(VECTORS);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ProjectError::File { path, error }),
-        }
     }
 }
 

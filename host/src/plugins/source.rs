@@ -31,7 +31,7 @@ pub enum SourceError {
 
 /// SHA-256, in hex, over the policy in `dir`: its manifest, everything in `src`, and the WIT package it is built against,
 /// which is the folder `wit` of the project or of the nearest folder above it. Hidden files and what interpreters leave
-/// behind do not count.
+/// behind do not count, nor do folders in `wit`: they hold contracts of other versions.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ pub fn digest(dir: &Path, manifest: &str) -> Result<String, SourceError> {
     })?;
     let mut files = vec![(manifest.to_owned(), dir.join(manifest))];
     collect(&dir.join("src"), "src", MAX_DEPTH, &mut files)?;
-    collect(&contract(&dir)?, "wit", MAX_DEPTH, &mut files)?;
+    collect_contract(&contract(&dir)?, &mut files)?;
     files.sort_unstable();
     let mut hash = Sha256::new();
     for (name, path) in files {
@@ -137,6 +137,13 @@ pub(super) fn contract(dir: &Path) -> Result<PathBuf, SourceError> {
                 })
         })
         .ok_or_else(|| SourceError::NoContract(dir.to_owned()))
+}
+
+/// The files of the contract, as compilers read it: those in the folder itself.
+fn collect_contract(folder: &Path, files: &mut Vec<(String, PathBuf)>) -> Result<(), SourceError> {
+    collect(folder, "wit", MAX_DEPTH, files)?;
+    files.retain(|(name, _)| name.strip_prefix("wit/").is_none_or(|rest| !rest.contains('/')));
+    Ok(())
 }
 
 fn collect(folder: &Path, name: &str, depth: usize, files: &mut Vec<(String, PathBuf)>) -> Result<(), SourceError> {

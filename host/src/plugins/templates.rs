@@ -122,7 +122,8 @@ mod tests {
                 let project = crate::plugins::project::Project::open(&dir).unwrap();
                 assert_eq!(project.language, language);
                 assert!(project.main().is_file());
-                assert!(project.vectors().unwrap().is_some());
+                let vectors = crate::plugins::vectors::of_project(&dir, slot).unwrap();
+                assert!(vectors.is_some());
                 for (path, _) in files(slot, language) {
                     let text = fs::read_to_string(dir.join(path)).unwrap();
                     assert!(!text.contains(NAME), "{slot:?} {language:?} {path}");

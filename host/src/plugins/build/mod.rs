@@ -16,9 +16,10 @@ use self::step::StepError;
 use self::toolchain::{Toolchain, ToolchainError};
 use self::tools::{ToolError, Tools};
 use super::loader::WIT_PACKAGE;
-use super::project::{Language, Project, ProjectError, VECTORS};
+use super::project::{Language, Project, ProjectError};
 use super::slot_name::SlotName;
 use super::source::{self, SourceError};
+use super::vectors::{self, VectorsError};
 
 /// A finished component.
 #[derive(Clone, Debug)]
@@ -71,8 +72,8 @@ pub enum BuildError {
         found: SlotName,
         said: SlotName,
     },
-    #[error("{}: {error}", path.display())]
-    Vectors { path: PathBuf, error: serde_json::Error },
+    #[error(transparent)]
+    Vectors(#[from] VectorsError),
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("{}: {error}", path.display())]
@@ -109,7 +110,7 @@ pub fn build(dir: &Path, out: Option<&Path>, tools: &Tools) -> Result<Built, Bui
     }
     let mut bytes = compiled.bytes;
     source::append(&mut bytes, source::SECTION, compiled.source_digest.as_bytes());
-    if let Some(vectors) = vectors(&project)? {
+    if let Some(vectors) = vectors::of_project(&project.dir, slot)? {
         source::append(&mut bytes, source::VECTORS, &vectors);
     }
     let path = match out {
@@ -137,10 +138,11 @@ pub fn build(dir: &Path, out: Option<&Path>, tools: &Tools) -> Result<Built, Bui
 pub fn fresh(dir: &Path, tools: &Tools) -> Result<Built, BuildError> {
     let project = Project::open(dir)?;
     let source_digest = source::digest(&project.dir, project.manifest_name())?;
-    let vectors = vectors(&project)?;
     let found = SlotName::ALL.into_iter().find_map(|slot| {
         let path = project.component(slot);
         let bytes = fs::read(&path).ok()?;
+        // What is wrong with them, a build says.
+        let vectors = vectors::of_project(&project.dir, slot).ok()?;
         let same = source::embedded(&bytes).as_deref() == Some(&source_digest)
             && source::section(&bytes, source::VECTORS) == vectors.as_deref();
         same.then(|| Built {
@@ -181,19 +183,6 @@ fn slot_of(compiled: &Compiled) -> Result<SlotName, BuildError> {
             exports.join(", ")
         },
     })
-}
-
-/// The golden vectors as they go into the component: the same JSON without its white space.
-fn vectors(project: &Project) -> Result<Option<Vec<u8>>, BuildError> {
-    let Some(text) = project.vectors()? else {
-        return Ok(None);
-    };
-    let wrong = |error| BuildError::Vectors {
-        path: project.dir.join(VECTORS),
-        error,
-    };
-    let vectors: serde_json::Value = serde_json::from_slice(&text).map_err(wrong)?;
-    serde_json::to_vec(&vectors).map(Some).map_err(wrong)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BuildError> {

@@ -47,6 +47,9 @@ fn assert_built_from(source: &str, component: &str) {
         // Not every guest fills a slot, and so each is written as it is.
         let mut bytes = compiled.bytes;
         source::append(&mut bytes, source::SECTION, compiled.source_digest.as_bytes());
+        if let Some(vectors) = vectors_of(&dir) {
+            source::append(&mut bytes, source::VECTORS, &vectors);
+        }
         write(&top().join(component), &bytes).unwrap();
     }
     let bytes = fs::read(top().join(component)).unwrap();
@@ -55,6 +58,16 @@ fn assert_built_from(source: &str, component: &str) {
         Some(source::digest(&top().join(source), "Cargo.toml").unwrap()),
         "{component} was not built from {source} as it is: run `REBUILD_COMPONENTS=1 cargo test -p p2p-coordinator --lib plugins::build`"
     );
+    assert_eq!(
+        source::section(&bytes, source::VECTORS),
+        vectors_of(&top().join(source)).as_deref(),
+        "{component} does not carry the vectors of {source}"
+    );
+}
+
+fn vectors_of(dir: &Path) -> Option<Vec<u8>> {
+    let slot = SlotName::parse(dir.file_name()?.to_str()?)?;
+    vectors::of_project(dir, slot).unwrap()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::doctor::ContractReport;
 use super::engine::PolicyEngine;
 use super::failure::{Refusal, Step};
 use super::instance::Source;
@@ -21,6 +22,8 @@ pub struct CheckReport {
     pub digest: Option<String>,
     /// Name and version, as the policy says them.
     pub policy: Option<String>,
+    /// What it imports and exports, beside what its slot grants and needs.
+    pub contract: ContractReport,
     /// In order; the last one failed unless `accepted`.
     pub steps: Vec<StepReport>,
     pub accepted: bool,
@@ -83,6 +86,7 @@ pub fn check(path: &Path, slot: Option<SlotName>, settings: &[(String, String)])
         slot,
         digest: None,
         policy: None,
+        contract: ContractReport::default(),
         steps: Vec::new(),
         accepted: false,
     };
@@ -108,6 +112,7 @@ fn run(loader: &Loader, path: &Path, report: &mut CheckReport) -> Result<(), Ref
     ));
     let outline = Outline::parse(&bytes)?;
     report.slot = report.slot.or_else(|| outline.slot());
+    report.contract = ContractReport::new(&bytes, &outline, report.slot);
     let Some(slot) = report.slot else {
         let reason = format!(
             "it exports the interface of no slot; its exports: {}",

@@ -71,7 +71,7 @@ fn config() -> Config {
         .total_memories(limits::TOTAL_MEMORIES)
         .total_tables(limits::TOTAL_MEMORIES)
         .total_stacks(0)
-        .max_core_instances_per_component(24)
+        .max_core_instances_per_component(limits::CORE_INSTANCES)
         .max_memories_per_component(4)
         .max_tables_per_component(8)
         .max_memory_size(limits::MEMORY_BYTES)

@@ -25,8 +25,10 @@ pub const TABLE_ELEMENTS: usize = 20_000;
 pub const STACK_BYTES: usize = 512 << 10;
 /// Linear memories that all instances of the process may hold together.
 pub const TOTAL_MEMORIES: u32 = 768;
-/// Core instances that all components of the process may hold together.
-pub const TOTAL_CORE_INSTANCES: u32 = 2048;
+/// Core instances of one component: Rust makes 3 to 5, QuickJS 14, Python 38, one for each extension module.
+pub const CORE_INSTANCES: u32 = 64;
+/// Core instances that all components of the process may hold together. Only counted: they take no address space.
+pub const TOTAL_CORE_INSTANCES: u32 = TOTAL_INSTANCES * CORE_INSTANCES;
 /// Component instances of the process.
 pub const TOTAL_INSTANCES: u32 = 512;
 

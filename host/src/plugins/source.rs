@@ -29,19 +29,19 @@ pub enum SourceError {
     TooDeep(PathBuf),
 }
 
-/// SHA-256, in hex, over the crate in `dir`: its `Cargo.toml`, everything in `src`, and the WIT package it is built
-/// against, which is the folder `wit` of the crate or of the nearest folder above it. Hidden files do not count, nor do
-/// folders in `wit`: they hold contracts of other versions.
+/// SHA-256, in hex, over the policy in `dir`: its manifest, everything in `src`, and the WIT package it is built against,
+/// which is the folder `wit` of the project or of the nearest folder above it. Hidden files and what interpreters leave
+/// behind do not count, nor do folders in `wit`: they hold contracts of other versions.
 ///
 /// # Errors
 ///
 /// A file that cannot be read, or no WIT package.
-pub fn digest(dir: &Path) -> Result<String, SourceError> {
+pub fn digest(dir: &Path, manifest: &str) -> Result<String, SourceError> {
     let dir = dir.canonicalize().map_err(|error| SourceError::File {
         path: dir.to_owned(),
         error,
     })?;
-    let mut files = vec![("Cargo.toml".to_owned(), dir.join("Cargo.toml"))];
+    let mut files = vec![(manifest.to_owned(), dir.join(manifest))];
     collect(&dir.join("src"), "src", MAX_DEPTH, &mut files)?;
     collect_contract(&contract(&dir)?, &mut files)?;
     files.sort_unstable();
@@ -124,7 +124,7 @@ fn leb128(bytes: &mut Vec<u8>, mut number: usize) {
 }
 
 /// The nearest folder `wit` that holds the package of the policies.
-fn contract(dir: &Path) -> Result<PathBuf, SourceError> {
+pub(super) fn contract(dir: &Path) -> Result<PathBuf, SourceError> {
     dir.ancestors()
         .map(|folder| folder.join("wit"))
         .find(|wit| {
@@ -158,7 +158,7 @@ fn collect(folder: &Path, name: &str, depth: usize, files: &mut Vec<(String, Pat
         let entry = entry.map_err(wrong)?;
         let own_name = entry.file_name();
         let own_name = own_name.to_string_lossy();
-        if own_name.starts_with('.') {
+        if own_name.starts_with('.') || own_name == "__pycache__" {
             continue;
         }
         let name = format!("{name}/{own_name}");

@@ -7,6 +7,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use super::failure::shortened;
 use super::limits;
 use super::slot_name::SlotName;
+use super::wasi;
 
 /// The data of one store. `C` is what the imports of the slot look at.
 pub struct GuestState<C> {
@@ -81,7 +82,7 @@ impl<C: Send> WasiView for GuestState<C> {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self.wasi.get_or_insert_with(|| {
             Box::new(EmptyWasi {
-                ctx: WasiCtx::builder().allow_tcp(false).allow_udp(false).build(),
+                ctx: wasi::nothing(),
                 table: ResourceTable::new(),
             })
         });

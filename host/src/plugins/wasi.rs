@@ -1,9 +1,12 @@
 //! WASI for components whose toolchain insists on it. It is there and grants nothing: no files, no network, no
-//! environment; output is dropped, and nothing can be waited for.
+//! environment, no time and no chance; output is dropped, and nothing can be waited for.
+
+use std::time::Duration;
 
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::DynPollable;
+use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiView};
 
 /// The interface that waits. The version is the one that is linked; older ones of 0.2 find it too.
 const POLL: &str = "wasi:io/poll@0.2.12";
@@ -25,6 +28,47 @@ pub fn is_known(name: &str) -> bool {
         && name
             .split_once('@')
             .is_some_and(|(_, version)| version.starts_with("0.2."))
+}
+
+/// Every random byte. One and the same, so that no answer depends on how many were drawn before.
+const RANDOM: u8 = 0x5a;
+
+/// What a guest gets by WASI: clocks that stand still and random numbers that are always the same. A policy is a pure
+/// function, whatever its toolchain imports.
+#[must_use]
+pub fn nothing() -> WasiCtx {
+    WasiCtx::builder()
+        .allow_tcp(false)
+        .allow_udp(false)
+        .wall_clock(Standing)
+        .monotonic_clock(Standing)
+        .secure_random(Deterministic::new(vec![RANDOM]))
+        .insecure_random(Deterministic::new(vec![RANDOM]))
+        .insecure_random_seed(u128::from(RANDOM))
+        .build()
+}
+
+/// A clock that always shows the beginning of its time.
+struct Standing;
+
+impl HostWallClock for Standing {
+    fn resolution(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for Standing {
+    fn resolution(&self) -> u64 {
+        1_000_000_000
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
 }
 
 /// Provides WASI 0.2, without any way to wait: a deadline ends a guest, not the host that waits for it.

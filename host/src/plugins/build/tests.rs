@@ -43,9 +43,10 @@ fn top() -> PathBuf {
 fn assert_built_from(source: &str, component: &str) {
     if std::env::var_os("REBUILD_COMPONENTS").is_some() {
         let dir = top().join(source);
-        let compiled = compile(&dir, &Toolchain::find(&dir).unwrap()).unwrap();
+        let compiled = rust::compile(&dir, &Toolchain::find(&dir).unwrap()).unwrap();
         // Not every guest fills a slot, and so each is written as it is.
         let mut bytes = compiled.bytes;
+        source::append(&mut bytes, source::SECTION, compiled.source_digest.as_bytes());
         if let Some(vectors) = vectors_of(&dir) {
             source::append(&mut bytes, source::VECTORS, &vectors);
         }
@@ -54,7 +55,7 @@ fn assert_built_from(source: &str, component: &str) {
     let bytes = fs::read(top().join(component)).unwrap();
     assert_eq!(
         source::embedded(&bytes),
-        Some(source::digest(&top().join(source)).unwrap()),
+        Some(source::digest(&top().join(source), "Cargo.toml").unwrap()),
         "{component} was not built from {source} as it is: run `REBUILD_COMPONENTS=1 cargo test -p p2p-coordinator --lib plugins::build`"
     );
     assert_eq!(
@@ -101,7 +102,7 @@ fn crate_with(line_end: &str, extra: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn digest_of(top: &tempfile::TempDir) -> String {
-    source::digest(&top.path().join("policy")).unwrap()
+    source::digest(&top.path().join("policy"), "Cargo.toml").unwrap()
 }
 
 #[test]
@@ -128,7 +129,7 @@ fn a_digest_depends_on_the_sources_and_on_nothing_else() {
 #[test]
 fn a_crate_without_the_contract_has_no_digest() {
     let top = crate_with("\n", &[("wit/policy.wit", "package another:one;\n")]);
-    let error = source::digest(&top.path().join("policy")).unwrap_err();
+    let error = source::digest(&top.path().join("policy"), "Cargo.toml").unwrap_err();
     assert!(matches!(error, SourceError::NoContract(_)), "{error}");
 }
 
@@ -146,8 +147,7 @@ fn the_digest_in_a_component_is_found_again() {
 #[test]
 fn a_folder_without_a_crate_is_refused_with_words() {
     let folder = tempfile::tempdir().unwrap();
-    let toolchain = Toolchain::of_cargo("cargo");
-    let error = compile(folder.path(), &toolchain).err().unwrap().to_string();
+    let error = build(folder.path(), None, &Tools::default()).err().unwrap().to_string();
     assert!(error.contains("holds no Cargo.toml"), "{error}");
 }
 
@@ -160,7 +160,7 @@ fn a_crate_that_is_no_cdylib_is_refused_with_words() {
             "[package]\nname = \"a\"\nedition = \"2024\"\n[workspace]\n",
         )],
     );
-    let error = compile(&top.path().join("policy"), &Toolchain::of_cargo("cargo"))
+    let error = rust::compile(&top.path().join("policy"), &Toolchain::of_cargo("cargo"))
         .err()
         .unwrap()
         .to_string();

@@ -1,0 +1,46 @@
+//! `plugin check` and `plugin doctor`: how a component would fare in the service.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::super::{FAILED, fail};
+use super::{Subject, answer};
+use crate::plugins::check;
+
+/// Arguments of `plugin check` and `plugin doctor`.
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    subject: Subject,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// `whole`: also says what is needed and offered.
+    pub(super) fn run(&self, settings: &[(String, String)], whole: bool) -> ExitCode {
+        let file = match self.subject.component() {
+            Ok(file) => file,
+            Err(status) => return status,
+        };
+        match check::check(&file, self.subject.slot, settings) {
+            Ok(report) => {
+                let json = self.json.then(|| serde_json::json!(report));
+                answer(
+                    json,
+                    || {
+                        if whole {
+                            format!("{}\n{report}", report.contract)
+                        } else {
+                            report.to_string()
+                        }
+                    },
+                    report.accepted,
+                )
+            }
+            Err(error) => fail(FAILED, &format!("{error:#}")),
+        }
+    }
+}

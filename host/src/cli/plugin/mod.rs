@@ -1,0 +1,111 @@
+//! `plugin`: the tools of those who write and release policies. Each file here has the arguments of a few commands and
+//! prints what the runtime says; nothing is decided here.
+
+mod check;
+mod project;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{FAILED, NOT_BUILT, fail, print};
+use crate::config::{PluginsConfig, Source};
+use crate::plugins::build::{self, tools::Tools};
+use crate::plugins::slot_name::SlotName;
+
+/// Work on policies.
+///
+/// Exit status: 0 done or accepted; 1 refused or failed; 2 wrong settings or arguments; 3 not built; 4 server not reached.
+#[derive(Debug, Subcommand)]
+pub enum Plugin {
+    /// Start a policy: sources that build and golden vectors that hold.
+    New(project::New),
+    /// Compile a policy written in Rust, JavaScript or Python into a component.
+    Build(project::Build),
+    /// Try a component as the service would before it serves. Exit status 0 when it would be taken.
+    Check(check::Check),
+    /// Say what a component imports and exports, what its slot needs and grants, and how it fares.
+    Doctor(check::Check),
+}
+
+impl Plugin {
+    /// Does it.
+    pub(super) fn run(&self, source: &Source) -> ExitCode {
+        match self {
+            Self::New(new) => new.run(),
+            Self::Build(build) => build.run(),
+            Self::Check(check) => check.run(&settings(source), false),
+            Self::Doctor(check) => check.run(&settings(source), true),
+        }
+    }
+}
+
+/// What the service would hand to a policy.
+fn settings(source: &Source) -> Vec<(String, String)> {
+    PluginsConfig::from_source(source).settings
+}
+
+/// Where compilers are kept.
+#[derive(Clone, Debug, Args)]
+pub struct ToolsFolder {
+    /// Folder for jco and componentize-py, which are installed when a build needs them. Without it, `p2p-coordinator` in
+    /// the user's cache folder.
+    #[arg(long, value_name = "DIR", env = "PLUGIN_TOOLS_DIR")]
+    tools_dir: Option<PathBuf>,
+}
+
+impl ToolsFolder {
+    fn tools(&self) -> Tools {
+        Tools::new(self.tools_dir.clone())
+    }
+}
+
+/// A component, or the project that makes one.
+#[derive(Clone, Debug, Args)]
+pub struct Subject {
+    /// The component, or the folder of its project, which is built first when its sources changed.
+    #[arg(value_name = "COMPONENT|DIR")]
+    path: PathBuf,
+    /// The slot it is for: host-selection, rate-limit or npc-transform. Without it, the one whose world it exports.
+    #[arg(long, value_parser = slot)]
+    slot: Option<SlotName>,
+    #[command(flatten)]
+    tools: ToolsFolder,
+}
+
+impl Subject {
+    /// The component's file. A project is built when its component is not of its sources.
+    fn component(&self) -> Result<PathBuf, ExitCode> {
+        if !self.path.is_dir() {
+            return Ok(self.path.clone());
+        }
+        match build::fresh(&self.path, &self.tools.tools()) {
+            Ok(built) => Ok(built.path),
+            Err(error) => Err(not_built(error)),
+        }
+    }
+
+    /// The project's folder, none when a component is given.
+    fn project(&self) -> Option<&Path> {
+        Some(&*self.path).filter(|path| path.is_dir())
+    }
+}
+
+fn not_built(error: build::BuildError) -> ExitCode {
+    fail(NOT_BUILT, &format!("{:#}", anyhow::Error::new(error)))
+}
+
+fn slot(text: &str) -> Result<SlotName, String> {
+    SlotName::parse(text).ok_or_else(|| "no such slot: host-selection, rate-limit or npc-transform".to_owned())
+}
+
+/// Prints a report, as JSON or as text; the exit status says whether it is good.
+fn answer(json: Option<serde_json::Value>, text: impl FnOnce() -> String, good: bool) -> ExitCode {
+    print(&json.map_or_else(text, |json| format!("{json:#}")));
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    }
+}

@@ -192,7 +192,7 @@ impl Outline {
     ///
     /// A refusal at step `world` or `imports`.
     pub fn admit(&self, slot: SlotName) -> Result<String, Refusal> {
-        let version = self.check_world(slot)?;
+        let (version, _) = self.check_world(slot)?;
         self.check_imports(slot)?;
         Ok(version)
     }

@@ -103,7 +103,7 @@ impl SlotReport {
     /// The report of one slot.
     #[must_use]
     pub fn of<W: World>(slot: &Slot<W>) -> Self {
-        let current = slot.current();
+        let (current, swaps) = slot.current_with_swaps();
         let counts = slot.counts();
         let state = match &current {
             None => SlotState::Native,
@@ -137,7 +137,7 @@ impl SlotReport {
                 detail: last.failure.detail,
                 at: last.at,
             }),
-            swaps: counts.swaps,
+            swaps,
             refusals: counts.refusals,
             last_refusal: slot.last_refusal().map(|last| RefusalReport {
                 step: last.refusal.step,

@@ -36,7 +36,8 @@ pub struct Slot<W: World> {
     current: ArcSwapOption<Release<W>>,
     cells: Box<[Cell<W>]>,
     failures: [AtomicU64; FailureKind::ALL.len()],
-    swaps: AtomicU64,
+    /// Locked for the exchange, so that a report shows a release together with its swap. No call takes it.
+    swaps: Mutex<u64>,
     refusals: AtomicU64,
     last_refusal: Mutex<Option<LastRefusal>>,
     last_failure: Mutex<Option<LastFailure>>,
@@ -90,7 +91,7 @@ impl<W: World> Slot<W> {
             current: ArcSwapOption::empty(),
             cells: (0..cells.max(1)).map(cell).collect(),
             failures: std::array::from_fn(|_| AtomicU64::new(0)),
-            swaps: AtomicU64::new(0),
+            swaps: Mutex::new(0),
             refusals: AtomicU64::new(0),
             last_refusal: Mutex::new(None),
             last_failure: Mutex::new(None),
@@ -213,11 +214,10 @@ impl<W: World> Slot<W> {
     /// Puts a release into the slot with one pointer exchange. Calls in flight end on the release they started on. Every
     /// worker that has an instance gets one of the new release, so that no call has to wait for one.
     pub fn install(&self, release: Arc<Release<W>>, tried: Option<Instance<W>>) {
-        // Counted first, so that whoever sees the new release sees its swap too.
-        if self.current.load().is_some() {
-            self.swaps.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut swaps = self.swaps.lock();
+            *swaps += u64::from(self.current.swap(Some(Arc::clone(&release))).is_some());
         }
-        self.current.store(Some(Arc::clone(&release)));
         let mut tried = tried.map(Box::new);
         for (number, cell) in self.cells.iter().enumerate() {
             let used = cell.inner.lock().instance.is_some();
@@ -258,6 +258,13 @@ impl<W: World> Slot<W> {
         self.current.load_full()
     }
 
+    /// The release in the slot, and how many swaps brought it there.
+    #[must_use]
+    pub fn current_with_swaps(&self) -> (Option<Arc<Release<W>>>, u64) {
+        let swaps = self.swaps.lock();
+        (self.current(), *swaps)
+    }
+
     /// The last refusal.
     #[must_use]
     pub fn last_refusal(&self) -> Option<LastRefusal> {
@@ -274,7 +281,7 @@ impl<W: World> Slot<W> {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
-            swaps: self.swaps.load(Ordering::Relaxed),
+            swaps: *self.swaps.lock(),
             refusals: self.refusals.load(Ordering::Relaxed),
             ..Counts::default()
         };

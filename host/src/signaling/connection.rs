@@ -1,7 +1,7 @@
 //! The one task of a connection: limits, reads and serves its messages, and leaves the session however it ends.
 //!
 //! Relaying takes the fast path: no wait, and no lock but the short ones of the sender's place, the room's members and the
-//! receiver's outbox. What asks storage (joining, opening) is served apart.
+//! receiver's outbox, to whose socket it writes. What asks storage (joining, opening) is served apart.
 
 use std::net::IpAddr;
 use std::sync::Arc;

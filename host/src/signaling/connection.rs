@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::close::CloseReason;
 use super::dialect::Dialect;
@@ -28,6 +29,10 @@ use crate::ports::policies::{Caller, LimitRequest, Surface};
 
 /// Times a join is checked again because sessions ended meanwhile.
 const JOIN_ATTEMPTS: u32 = 8;
+
+/// Times a kept place is tried again while a store is slow, and the longest pause between two of them.
+const RESTORE_ATTEMPTS: u32 = 3;
+const RESTORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What needs more than memory.
 pub(super) enum Errand {
@@ -227,7 +232,7 @@ impl Connection {
             JoinAnswer::Silent
         };
         let key = SessionKey::SessionId(session_id.clone());
-        let restored = self.join(&key, answer).await;
+        let restored = self.restore(&key, answer).await;
         if restored.is_err() {
             self.state.hub.leave(&self.peer).await;
         }
@@ -248,6 +253,19 @@ impl Connection {
             (Ok(()), Some(Errand::Join(wanted))) if place.resumed && wanted == session_id => None,
             (_, first) => first,
         }
+    }
+
+    /// Joins the session that the peer has a place in. A store that is slow for a moment costs nobody the place.
+    async fn restore(&self, key: &SessionKey, answer: JoinAnswer) -> Result<(), AppError> {
+        for _ in 1..RESTORE_ATTEMPTS {
+            match self.join(key, answer).await {
+                Err(AppError::Unavailable(error)) => tracing::debug!(%error, %key, "a place is not restored yet"),
+                other => return other,
+            }
+            let jitter = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+            tokio::time::sleep(RESTORE_PAUSE.mul_f64(0.5 + jitter / 2.0)).await;
+        }
+        self.join(key, answer).await
     }
 
     /// What waited for a place that is gone.

@@ -109,8 +109,7 @@ impl SlotReport {
     /// The report of one slot.
     #[must_use]
     pub fn of<W: World>(slot: &Slot<W>) -> Self {
-        // In this order: a swap that is seen is counted.
-        let current = slot.current();
+        let (current, swaps) = slot.current_with_swaps();
         let counts = slot.counts();
         let state = match &current {
             None => SlotState::Native,
@@ -146,7 +145,7 @@ impl SlotReport {
                 detail: last.failure.detail,
                 at: last.at,
             }),
-            swaps: counts.swaps,
+            swaps,
             refusals: counts.refusals,
             last_refusal: slot.last_refusal().map(|last| RefusalReport {
                 step: last.refusal.step,

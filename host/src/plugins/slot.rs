@@ -43,7 +43,8 @@ pub struct Slot<W: World> {
     cells: Box<[Cell<W>]>,
     failures: [AtomicU64; FailureKind::ALL.len()],
     fixed: AtomicU64,
-    swaps: AtomicU64,
+    /// Locked for the exchange, so that a report shows a release together with its swap. No call takes it.
+    swaps: Mutex<u64>,
     refusals: AtomicU64,
     last_refusal: Mutex<Option<LastRefusal>>,
     last_failure: Mutex<Option<LastFailure>>,
@@ -151,7 +152,7 @@ impl<W: World> Slot<W> {
             cells: (0..cells.max(1)).map(cell).collect(),
             failures: Default::default(),
             fixed: AtomicU64::new(0),
-            swaps: AtomicU64::new(0),
+            swaps: Mutex::new(0),
             refusals: AtomicU64::new(0),
             last_refusal: Mutex::new(None),
             last_failure: Mutex::new(None),
@@ -348,12 +349,15 @@ impl<W: World> Slot<W> {
     /// in no place of the ladder any more are gone when this returns.
     pub(super) fn exchange(&self, ladder: Ladder<W>, tried: Option<Instance<W>>) {
         let ladder = Arc::new(ladder);
-        let replaces = match (&self.ladder.load().active, &ladder.active) {
-            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
-            _ => false,
-        };
-        self.swaps.fetch_add(u64::from(replaces), Ordering::Relaxed);
-        self.ladder.store(Arc::clone(&ladder));
+        {
+            let mut swaps = self.swaps.lock();
+            let replaces = match (&self.ladder.load().active, &ladder.active) {
+                (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+                _ => false,
+            };
+            self.ladder.store(Arc::clone(&ladder));
+            *swaps += u64::from(replaces);
+        }
         let mut tried = tried.map(Box::new);
         for (number, cell) in self.cells.iter().enumerate() {
             let mut stale = [const { None::<Kept<W>> }; ANSWERING.len()];
@@ -414,6 +418,13 @@ impl<W: World> Slot<W> {
         self.ladder.load_full()
     }
 
+    /// The release in the slot, and how many swaps brought it there.
+    #[must_use]
+    pub fn current_with_swaps(&self) -> (Option<Arc<Release<W>>>, u64) {
+        let swaps = self.swaps.lock();
+        (self.current(), *swaps)
+    }
+
     /// The last refusal.
     #[must_use]
     pub fn last_refusal(&self) -> Option<LastRefusal> {
@@ -433,7 +444,7 @@ impl<W: World> Slot<W> {
         let fixed = load(&self.fixed);
         let mut counts = Counts {
             fixed,
-            swaps: load(&self.swaps),
+            swaps: *self.swaps.lock(),
             refusals: load(&self.refusals),
             ..Counts::default()
         };

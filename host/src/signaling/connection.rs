@@ -1,40 +1,27 @@
 //! The one task of a connection: limits, reads and serves its messages, and leaves the session however it ends.
 //!
 //! Relaying takes the fast path: no wait, and no lock but the short ones of the sender's place, the room's members and the
-//! receiver's outbox. What asks storage (joining, opening) is served apart.
+//! receiver's outbox, to whose socket it writes. What asks storage (`errands`) is served apart.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::close::CloseReason;
 use super::dialect::Dialect;
+use super::errands::{Errand, after_leaving};
 use super::hub::Hub;
 use super::link::{Event, Link};
-use super::membership::{Joined, Left, Seen};
 use super::metrics::Outcome;
 use super::queue::Worth;
-use super::room::{JoinAnswer, Peer, Room, SessionHost};
+use super::room::{Peer, Room};
 use super::stream::WebSocket;
 use super::wire::{self, Incoming, Kind};
-use crate::app::error::AppError;
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
-use crate::app::{losses, placement, sessions};
 use crate::domain::clock::Timestamp;
 use crate::domain::identity::{Identity, MAX_ID};
-use crate::domain::session::{Session, SessionKey};
 use crate::http::state::HttpState;
-use crate::ports::fleet::{self, Arrived, Parcel};
+use crate::ports::fleet::{self, Arrived};
 use crate::ports::policies::{Caller, LimitRequest, Surface};
-
-/// Times a join is checked again because sessions ended meanwhile.
-const JOIN_ATTEMPTS: u32 = 8;
-
-/// What needs more than memory.
-pub(super) enum Errand {
-    Join(String),
-    Leave,
-    Create { zone: String },
-}
 
 /// What a connection knows of its own messages' limit.
 pub(super) struct Meter {
@@ -129,21 +116,6 @@ impl Drop for Seat {
     }
 }
 
-/// Finds another host when the session lost its own.
-async fn after_leaving(state: &HttpState, left: Option<&Left>, reason: &str) {
-    let Some(Left {
-        session_id,
-        lost_host: Some(host),
-    }) = left
-    else {
-        return;
-    };
-    tracing::info!(%session_id, host_id = %host.host_id, reason, "host left its session");
-    if let Err(error) = losses::host_left(&state.app, session_id, &host.host_id, reason).await {
-        tracing::warn!(%error, %session_id, host_id = %host.host_id, "no other host could be found");
-    }
-}
-
 /// Serves a peer until its connection ends.
 pub(super) async fn serve(
     state: Arc<HttpState>,
@@ -175,9 +147,9 @@ pub(super) async fn serve(
     }
 }
 
-struct Connection {
-    state: Arc<HttpState>,
-    peer: Arc<Peer>,
+pub(super) struct Connection {
+    pub(super) state: Arc<HttpState>,
+    pub(super) peer: Arc<Peer>,
     meter: Meter,
 }
 
@@ -210,51 +182,8 @@ impl Connection {
         }
     }
 
-    fn answer(&self, frame: String) {
+    pub(super) fn answer(&self, frame: String) {
         self.state.hub.send(&self.peer, frame.into(), Worth::Keep);
-    }
-
-    /// Goes on in the place that the peer has, and returns the errand that is left to do.
-    async fn take_place(&mut self, place: Arrived, first: Option<Errand>) -> Option<Errand> {
-        let Some(session_id) = place.session_id else {
-            self.give_up(place.mailbox);
-            self.state.hub.hand_over(&self.peer, Vec::new(), false).await;
-            return first;
-        };
-        let answer = if place.resumed {
-            JoinAnswer::Resumed
-        } else {
-            JoinAnswer::Silent
-        };
-        let key = SessionKey::SessionId(session_id.clone());
-        let restored = self.join(&key, answer).await;
-        if restored.is_err() {
-            self.state.hub.leave(&self.peer).await;
-        }
-        let mailbox = match restored {
-            Ok(()) => place.mailbox,
-            Err(_) => {
-                self.give_up(place.mailbox);
-                Vec::new()
-            }
-        };
-        self.state.hub.hand_over(&self.peer, mailbox, place.owed).await;
-        match (restored, first) {
-            (Err(error), _) if place.resumed => {
-                self.answer(error_frame(&error));
-                None
-            }
-            // It is there already, and has been told so.
-            (Ok(()), Some(Errand::Join(wanted))) if place.resumed && wanted == session_id => None,
-            (_, first) => first,
-        }
-    }
-
-    /// What waited for a place that is gone.
-    fn give_up(&self, mailbox: Vec<Parcel>) {
-        for parcel in mailbox {
-            self.state.hub.report(parcel, fleet::Outcome::Expired);
-        }
     }
 
     /// Serves a message that came after the node said that it goes away: it is passed on, and nothing else.
@@ -390,112 +319,5 @@ impl Connection {
         let Some(id) = id else { return Err(why) };
         hub.tell_outcome(&self.peer.peer_id, id, fleet::Outcome::Refused, Some(&why));
         Ok(Served::Done)
-    }
-
-    async fn run_errand(&mut self, errand: Errand) {
-        let done = match errand {
-            Errand::Join(session_id) => self.join(&SessionKey::parse(&session_id), JoinAnswer::Joined).await,
-            Errand::Create { zone } => self.create(&zone).await,
-            Errand::Leave => {
-                self.leave().await;
-                Ok(())
-            }
-        };
-        if let Err(error) = done {
-            self.answer(error_frame(&error));
-        }
-    }
-
-    async fn leave(&self) {
-        match self.state.hub.leave(&self.peer).await {
-            Some(left) => {
-                self.answer(wire::session_left(self.peer.dialect, &left.session_id));
-                after_leaving(&self.state, Some(&left), "host_left").await;
-            }
-            None => self.answer(wire::error("You are in no session", "")),
-        }
-    }
-
-    async fn join(&self, key: &SessionKey, answer: JoinAnswer) -> Result<(), AppError> {
-        let (app, hub) = (&self.state.app, &self.state.hub);
-        for _ in 0..JOIN_ATTEMPTS {
-            // Endings count by `session_id`; a key may be the number.
-            let session_id = match key {
-                SessionKey::SessionId(session_id) => session_id.clone(),
-                SessionKey::Id(_) => sessions::get(app, key).await?.session_id,
-            };
-            let seen = hub.endings(&session_id).await;
-            let session = sessions::may_join(app, &self.peer.identity, &self.peer.peer_id, key).await?;
-            if self.enter(&session, seen, answer).await? {
-                return Ok(());
-            }
-        }
-        Err(AppError::WrongState(format!(
-            "Session {key} changes too fast: try again"
-        )))
-    }
-
-    async fn create(&self, zone: &str) -> Result<(), AppError> {
-        let (app, peer) = (&self.state.app, &self.peer);
-        let session = placement::open_for_peer(app, &peer.identity, &peer.peer_id, zone).await?;
-        // A session nobody else knows yet is not ended by others: look at it again only when something else ended.
-        for _ in 0..JOIN_ATTEMPTS {
-            let seen = self.state.hub.endings(&session.session_id).await;
-            if self.enter(&session, seen, JoinAnswer::Created).await? {
-                return Ok(());
-            }
-        }
-        Err(AppError::WrongState("Too many sessions end: try again".to_owned()))
-    }
-
-    /// True when the peer is in the session's room, or not connected any more.
-    async fn enter(&self, session: &Session, seen: Seen, answer: JoinAnswer) -> Result<bool, AppError> {
-        let app = &self.state.app;
-        let host = SessionHost {
-            host_id: session.host.clone(),
-            player_id: sessions::host_owner(app, &session.host).await?.unwrap_or_default(),
-        };
-        let hub = &self.state.hub;
-        match hub.join(&self.peer, &session.session_id, &host, seen, answer).await {
-            Joined::Done { left } => {
-                after_leaving(&self.state, left.as_ref(), "host_left").await;
-                Ok(true)
-            }
-            Joined::Gone => Ok(true),
-            Joined::Again { left } => {
-                after_leaving(&self.state, left.as_ref(), "host_left").await;
-                Ok(false)
-            }
-        }
-    }
-}
-
-/// The `error` of a use case. What is our fault goes to the log; the client learns only that it is.
-pub(super) fn error_frame(error: &AppError) -> String {
-    match error {
-        AppError::Fallback(reason) => {
-            let further = format!(",\"mode\":\"server\",\"reason\":\"{}\"", reason.as_str());
-            wire::error(reason.detail(), &further)
-        }
-        AppError::Invalid(fields) => {
-            let fields: Vec<_> = fields
-                .iter()
-                .map(|field| format!("{}: {}", field.field, field.message))
-                .collect();
-            wire::error(&fields.join("; "), "")
-        }
-        AppError::Unavailable(cause) => {
-            tracing::warn!(error = %cause, "signaling: a part of the service is away");
-            wire::error(&error.to_string(), "")
-        }
-        AppError::Internal(cause) => {
-            tracing::error!(error = %cause, "signaling: internal error");
-            wire::error(&error.to_string(), "")
-        }
-        AppError::NotFound(text)
-        | AppError::WrongState(text)
-        | AppError::Unauthorized(text)
-        | AppError::Forbidden(text) => wire::error(text, ""),
-        AppError::Refused(refused) => wire::error(&refused.to_string(), ""),
     }
 }

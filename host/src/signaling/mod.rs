@@ -1,9 +1,13 @@
 //! Signaling: introduces the peers of a session to each other over WebSocket, and never carries game traffic.
 //!
-//! `socket` opens connections and checks credentials, `connection` is the one task of each, `hub` knows who is where on
-//! this node, `wire` and `dialect` know the messages. With other nodes: `events` applies what the fleet tells, `courier` is the
-//! one way out, `arrivals` and `resume` carry a peer's place from one connection to the next, `keeper` keeps the node a
-//! member. Rights are decided in `app::sessions`, limits in `app::limits`.
+//! One connection: `handshake` and `socket` open it and check its credential, `connection` is its one task and `errands` what
+//! that asks of storage, `link` and `stream` read and write the socket, `outbox` and `queue` are what waits for it.
+//!
+//! This node: `hub` knows who is here, `membership` who is in which session, `notifier` speaks for the application, `drain`
+//! sends everybody away. The fleet: `events` applies what it tells, `courier` is the one way out and `deliveries` what became of
+//! it, `arrivals`, `handover` and `resume` carry a place from one connection to the next, `keeper` keeps the node a member.
+//!
+//! `wire` and `dialect` know the messages. Rights are decided in `app::sessions`, limits in `app::limits`.
 //!
 //! # Messages
 //!
@@ -46,6 +50,7 @@ mod credential;
 mod deliveries;
 mod dialect;
 mod drain;
+mod errands;
 mod events;
 mod frame;
 mod handover;

@@ -17,9 +17,10 @@ use utoipa::IntoParams;
 
 use super::arrivals::{Arriving, Refusal};
 use super::close::CloseReason;
-use super::connection::{self, Errand, Meter, Passage};
+use super::connection::{self, Meter, Passage};
 use super::credential;
 use super::dialect::Dialect;
+use super::errands::Errand;
 use super::handshake::Handshake;
 use super::hub::Admission;
 use super::link;

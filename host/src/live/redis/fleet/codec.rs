@@ -8,14 +8,6 @@ use crate::ports::live::{LiveError, Result};
 /// A departure as a script answers it.
 pub(super) type Gone = (String, String, Vec<String>, Vec<String>);
 
-/// The events of one message: one, or a list.
-pub(super) fn heard(message: &[u8]) -> serde_json::Result<Vec<Event>> {
-    if message.first() == Some(&b'[') {
-        return serde_json::from_slice(message);
-    }
-    serde_json::from_slice(message).map(|event| vec![event])
-}
-
 /// Adds what the script takes of one item.
 pub(super) fn write_item(item: &Dispatch, args: &mut Vec<String>) -> Result<()> {
     match item {

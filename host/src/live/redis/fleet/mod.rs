@@ -23,7 +23,7 @@ use crate::ports::fleet::{
     NODE_SILENCE, NodeEvents, Parcel, PeerConnection, Sent,
 };
 use crate::ports::live::{LiveError, Result};
-use codec::{Gone, departure, heard, number, read, typed, write, write_item};
+use codec::{Gone, departure, number, read, typed, write, write_item};
 
 /// How long `enter` waits until the node listens.
 const LISTEN: Duration = Duration::from_secs(4);
@@ -344,8 +344,8 @@ async fn listen(
                     let _ = listening.send(());
                 }
             }
-            subscription::Event::Message(message) => match heard(&message) {
-                Ok(heard) => heard.into_iter().for_each(|event| events.apply(event)),
+            subscription::Event::Message(message) => match serde_json::from_slice(&message) {
+                Ok(event) => events.apply(event),
                 Err(error) => tracing::warn!(%error, "an event of the fleet is not understood"),
             },
             subscription::Event::Lost => tracing::debug!("events of the fleet may be missing"),

@@ -271,22 +271,10 @@ local function ended(sid)
   redis.call('EXPIRE', key('endings', sid), 600)
 end
 local sent = {}
--- Messages to one node that follow each other go out as one list.
-local to_node, list, whose = nil, {}, {}
-local function flush()
-  if not to_node then return end
-  local event = list[1]
-  if #list > 1 then event = '[' .. table.concat(list, ',') .. ']' end
-  if tell(to_node, event) == 0 then
-    for _, one in ipairs(whose) do sent[one[1]] = post(one[2], get(one[2]), one[3], most, bytes) end
-  end
-  to_node, list, whose = nil, {}, {}
-end
 local at = 6
 while at <= #ARGV do
   local kind = ARGV[at]
   local code = 0
-  if kind ~= 'S' then flush() end
   if kind == 'S' then
     local to, sid, parcel = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     at = at + 4
@@ -297,12 +285,10 @@ while at <= #ARGV do
       if p.m then code = post(to, p, parcel, most, bytes) else code = 3 end
     elseif p.b > 0 and redis.call('EXISTS', key('mailbox', to)) == 1 then
       code = post(to, p, parcel, most, bytes)
-    else
-      if p.n == node then code = 1 end
-      if to_node ~= p.n then flush() end
-      to_node = p.n
-      list[#list + 1] = signal(to, parcel)
-      whose[#whose + 1] = { #sent + 1, to, parcel }
+    elseif tell(p.n, signal(to, parcel)) == 0 then
+      code = post(to, p, parcel, most, bytes)
+    elseif p.n == node then
+      code = 1
     end
   elseif kind == 'P' then
     local sid, parcel, fresh, event = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
@@ -347,7 +333,6 @@ while at <= #ARGV do
   end
   sent[#sent + 1] = code
 end
-flush()
 return sent
 "#
 );

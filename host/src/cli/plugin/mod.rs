@@ -1,6 +1,7 @@
 //! `plugin`: the tools of those who write and release policies. Each file here has the arguments of a few commands and
 //! prints what the runtime says; nothing is decided here.
 
+mod ask;
 mod check;
 mod project;
 
@@ -27,6 +28,12 @@ pub enum Plugin {
     Check(check::Check),
     /// Say what a component imports and exports, what its slot needs and grants, and how it fares.
     Doctor(check::Check),
+    /// Ask a component one question, and print its answer as JSON.
+    Run(ask::Run),
+    /// Ask the golden vectors. Exit status 0 when every one holds.
+    Test(ask::Test),
+    /// Measure what a component costs: calls, start, memory, compilation.
+    Bench(ask::Bench),
 }
 
 impl Plugin {
@@ -37,6 +44,9 @@ impl Plugin {
             Self::Build(build) => build.run(),
             Self::Check(check) => check.run(&settings(source), false),
             Self::Doctor(check) => check.run(&settings(source), true),
+            Self::Run(run) => run.run(&settings(source)),
+            Self::Test(test) => test.run(),
+            Self::Bench(bench) => bench.run(&settings(source)),
         }
     }
 }

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use wit_component::ComponentEncoder;
 
+use super::loader::WIT_PACKAGE;
+use super::slot_name::SlotName;
 use super::source::{self, SourceError};
 use super::toolchain::{TARGET, Toolchain, ToolchainError};
+use super::vectors::{self, VectorsError};
 
 /// A finished component.
 #[derive(Clone, Debug)]
@@ -50,16 +53,11 @@ pub enum BuildError {
     NoSlot { package: String, exports: String },
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    Vectors(#[from] VectorsError),
     #[error("{}: {error}", path.display())]
     File { path: PathBuf, error: std::io::Error },
 }
-
-/// The interface that tells which slot a component is for.
-const SLOTS: [(&str, &str); 3] = [
-    ("p2p-coordinator:policy/selection@", "host-selection"),
-    ("p2p-coordinator:policy/limiting@", "rate-limit"),
-    ("p2p-coordinator:policy/transformation@", "npc-transform"),
-];
 
 /// Builds the policy in `dir`. Writes to `out` when it names a file, to `<slot>.wasm` in `out` when it is a folder, and
 /// beside cargo's other results when there is no `out`. The file appears in one step, so a watched folder never holds
@@ -72,10 +70,12 @@ pub fn build(dir: &Path, out: Option<&Path>) -> Result<Built, BuildError> {
     let toolchain = Toolchain::find(dir)?;
     let compiled = compile(dir, &toolchain)?;
     let exports = source::exports(&compiled.bytes);
-    let slot = SLOTS
-        .iter()
-        .find(|(interface, _)| exports.iter().any(|name| name.starts_with(interface)))
-        .map(|&(_, slot)| slot)
+    let slot = SlotName::ALL
+        .into_iter()
+        .find(|slot| {
+            let interface = format!("{WIT_PACKAGE}{}@", slot.export());
+            exports.iter().any(|name| name.starts_with(&interface))
+        })
         .ok_or_else(|| BuildError::NoSlot {
             package: compiled.package.clone(),
             exports: if exports.is_empty() {
@@ -84,16 +84,20 @@ pub fn build(dir: &Path, out: Option<&Path>) -> Result<Built, BuildError> {
                 exports.join(", ")
             },
         })?;
+    let mut bytes = compiled.bytes;
+    if let Some(vectors) = vectors::of_project(dir, slot)? {
+        source::append(&mut bytes, source::VECTORS, &vectors);
+    }
     let path = match out {
         Some(out) if !out.is_dir() => out.to_owned(),
-        Some(out) => out.join(format!("{slot}.wasm")),
-        None => compiled.target_dir.join(format!("{slot}.wasm")),
+        Some(out) => out.join(slot.file()),
+        None => compiled.target_dir.join(slot.file()),
     };
-    write(&path, &compiled.bytes)?;
+    write(&path, &bytes)?;
     Ok(Built {
         path,
-        slot,
-        size: compiled.bytes.len(),
+        slot: slot.as_str(),
+        size: bytes.len(),
         package: compiled.package,
         source_digest: compiled.source_digest,
         compiler: toolchain.version().to_owned(),
@@ -144,7 +148,7 @@ fn compile(dir: &Path, toolchain: &Toolchain) -> Result<Compiled, BuildError> {
             package: package.clone(),
             message: format!("{error:#}"),
         })?;
-    source::append(&mut bytes, &source_digest);
+    source::append(&mut bytes, source::SECTION, source_digest.as_bytes());
     Ok(Compiled {
         package,
         target_dir,

@@ -35,6 +35,8 @@ pub enum Step {
     Trial,
     /// It answers well within the time of its slot.
     Probe,
+    /// It answers its own golden vectors as it promised.
+    Vectors,
 }
 
 impl Step {
@@ -53,6 +55,7 @@ impl Step {
             Self::Describe => "describe",
             Self::Configure => "configure",
             Self::Trial => "trial",
+            Self::Vectors => "vectors",
             Self::Probe => "probe",
         }
     }
@@ -76,6 +79,7 @@ impl Step {
             Self::Describe => "let `describe` give a name, a version and a summary, at once",
             Self::Configure => "correct the settings of the release, or what `configure` makes of them",
             Self::Trial => "let it answer every sample question with sense: `plugin run` asks them one by one",
+            Self::Vectors => "correct the policy, or the vector: `plugin test` asks them one by one",
             Self::Probe => {
                 "make it faster, `plugin bench` measures it; or allow a longer deadline within that of the slot"
             }

@@ -152,13 +152,22 @@ impl<W: World> Release<W> {
     ///
     /// When a limit is reached or the guest fails.
     pub fn instance(&self) -> Result<Instance<W>, Failure> {
+        self.instance_with(&self.settings)
+    }
+
+    /// Makes an instance with these settings alone.
+    ///
+    /// # Errors
+    ///
+    /// When a limit is reached or the guest fails.
+    pub fn instance_with(&self, settings: &[(String, String)]) -> Result<Instance<W>, Failure> {
         let failed = |failure: Failure| Failure {
             kind: FailureKind::Instantiate,
             detail: failure.to_string(),
         };
         let mut instance = self.bare_instance().map_err(failed)?;
         match instance.run(limits::LIFECYCLE_TICKS, |instance| {
-            Ok(W::configure(instance, &self.settings)?)
+            Ok(W::configure(instance, settings)?)
         }) {
             Ok(Ok(())) => {
                 instance.admit_answers();

@@ -42,6 +42,11 @@ pub const COMPILED_BYTES: u64 = 512 << 20;
 /// Compiled components that are kept: the last 20 releases of each slot, the bundled ones and some to spare.
 pub const COMPILED_FILES: usize = 64;
 
+/// Bytes of the golden vectors in a component.
+pub const VECTORS_BYTES: usize = 4 << 20;
+/// Golden vectors of a component.
+pub const VECTORS: usize = 1000;
+
 /// Log lines of one call.
 pub const LOG_LINES: u32 = 16;
 /// Bytes of one log line.

@@ -10,6 +10,9 @@ use wasmparser::{Parser, Payload};
 /// The custom section with the digest, as hex text.
 pub const SECTION: &str = "p2p-coordinator:source";
 
+/// The custom section with the golden vectors, as JSON text.
+pub const VECTORS: &str = "p2p-coordinator:vectors";
+
 /// Deepest folder below `src` that is read.
 const MAX_DEPTH: usize = 16;
 
@@ -27,7 +30,8 @@ pub enum SourceError {
 }
 
 /// SHA-256, in hex, over the crate in `dir`: its `Cargo.toml`, everything in `src`, and the WIT package it is built
-/// against, which is the folder `wit` of the crate or of the nearest folder above it. Hidden files do not count.
+/// against, which is the folder `wit` of the crate or of the nearest folder above it. Hidden files do not count, nor do
+/// folders in `wit`: they hold contracts of other versions.
 ///
 /// # Errors
 ///
@@ -39,7 +43,7 @@ pub fn digest(dir: &Path) -> Result<String, SourceError> {
     })?;
     let mut files = vec![("Cargo.toml".to_owned(), dir.join("Cargo.toml"))];
     collect(&dir.join("src"), "src", MAX_DEPTH, &mut files)?;
-    collect(&contract(&dir)?, "wit", MAX_DEPTH, &mut files)?;
+    collect_contract(&contract(&dir)?, &mut files)?;
     files.sort_unstable();
     let mut hash = Sha256::new();
     for (name, path) in files {
@@ -56,14 +60,21 @@ pub fn digest(dir: &Path) -> Result<String, SourceError> {
 /// The digest that a component carries; none when it carries none or is no component.
 #[must_use]
 pub fn embedded(component: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(section(component, SECTION)?).ok()?;
+    Some(text.to_owned())
+}
+
+/// The content of a component's own custom section; none when it has no such section or is no component.
+#[must_use]
+pub fn section<'a>(component: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut depth = 0usize;
     let mut found = None;
     for payload in Parser::new(0).parse_all(component) {
         match payload.ok()? {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
-                found = std::str::from_utf8(section.data()).ok().map(str::to_owned);
+            Payload::CustomSection(section) if depth == 0 && section.name() == name => {
+                found = Some(section.data());
             }
             _ => {}
         }
@@ -89,12 +100,12 @@ pub(super) fn exports(component: &[u8]) -> Vec<String> {
     names
 }
 
-/// Appends the digest to a component.
-pub(super) fn append(component: &mut Vec<u8>, digest: &str) {
+/// Appends a custom section to a component.
+pub(super) fn append(component: &mut Vec<u8>, name: &str, content: &[u8]) {
     let mut section = Vec::new();
-    leb128(&mut section, SECTION.len());
-    section.extend_from_slice(SECTION.as_bytes());
-    section.extend_from_slice(digest.as_bytes());
+    leb128(&mut section, name.len());
+    section.extend_from_slice(name.as_bytes());
+    section.extend_from_slice(content);
     component.push(0);
     leb128(component, section.len());
     component.extend_from_slice(&section);
@@ -126,6 +137,13 @@ fn contract(dir: &Path) -> Result<PathBuf, SourceError> {
                 })
         })
         .ok_or_else(|| SourceError::NoContract(dir.to_owned()))
+}
+
+/// The files of the contract, as compilers read it: those in the folder itself.
+fn collect_contract(folder: &Path, files: &mut Vec<(String, PathBuf)>) -> Result<(), SourceError> {
+    collect(folder, "wit", MAX_DEPTH, files)?;
+    files.retain(|(name, _)| name.strip_prefix("wit/").is_none_or(|rest| !rest.contains('/')));
+    Ok(())
 }
 
 fn collect(folder: &Path, name: &str, depth: usize, files: &mut Vec<(String, PathBuf)>) -> Result<(), SourceError> {

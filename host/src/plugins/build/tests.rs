@@ -45,7 +45,11 @@ fn assert_built_from(source: &str, component: &str) {
         let dir = top().join(source);
         let compiled = compile(&dir, &Toolchain::find(&dir).unwrap()).unwrap();
         // Not every guest fills a slot, and so each is written as it is.
-        write(&top().join(component), &compiled.bytes).unwrap();
+        let mut bytes = compiled.bytes;
+        if let Some(vectors) = vectors_of(&dir) {
+            source::append(&mut bytes, source::VECTORS, &vectors);
+        }
+        write(&top().join(component), &bytes).unwrap();
     }
     let bytes = fs::read(top().join(component)).unwrap();
     assert_eq!(
@@ -53,6 +57,16 @@ fn assert_built_from(source: &str, component: &str) {
         Some(source::digest(&top().join(source)).unwrap()),
         "{component} was not built from {source} as it is: run `REBUILD_COMPONENTS=1 cargo test -p p2p-coordinator --lib plugins::build`"
     );
+    assert_eq!(
+        source::section(&bytes, source::VECTORS),
+        vectors_of(&top().join(source)).as_deref(),
+        "{component} does not carry the vectors of {source}"
+    );
+}
+
+fn vectors_of(dir: &Path) -> Option<Vec<u8>> {
+    let slot = SlotName::parse(dir.file_name()?.to_str()?)?;
+    vectors::of_project(dir, slot).unwrap()
 }
 
 #[test]
@@ -122,7 +136,7 @@ fn a_crate_without_the_contract_has_no_digest() {
 fn the_digest_in_a_component_is_found_again() {
     let mut component = b"\0asm\x0d\0\x01\0".to_vec();
     assert_eq!(source::embedded(&component), None);
-    source::append(&mut component, "abc");
+    source::append(&mut component, source::SECTION, b"abc");
     assert_eq!(source::embedded(&component), Some("abc".to_owned()));
     component.pop();
     assert_eq!(source::embedded(&component), None, "cut short");

@@ -28,6 +28,9 @@ pub trait Request: Sized {
     /// Longest body in bytes.
     const MAX_BODY: usize = 64 * 1024;
 
+    /// Whether no body is as good as one without members.
+    const OPTIONAL: bool = false;
+
     /// Reads and checks the members.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 
 use super::client::{Client, Credential};
@@ -90,6 +91,11 @@ impl<T: Members + Send> FromRequest<Arc<HttpState>> for Body<T> {
                 let detail = "The body could not be read";
                 return Err(Problem::new(StatusCode::BAD_REQUEST, detail).into_response());
             }
+        };
+        let bytes = if T::OPTIONAL && bytes.is_empty() {
+            Bytes::from_static(b"{}")
+        } else {
+            bytes
         };
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| members::invalid("body", format!("is not valid JSON: {error}")).into_response())?;

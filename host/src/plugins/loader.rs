@@ -1,5 +1,5 @@
-//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial, golden
-//! vectors. The first step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
+//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial, latency
+//! probe, golden vectors. The first step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,6 +13,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, Linker};
 
 use super::cache::{Cache, Origin};
+use super::contract::{self, Generation};
 use super::engine::PolicyEngine;
 use super::failure::{Failure, FailureKind, Refusal, Step, shortened};
 use super::instance::{About, Imports, Instance, Release, Source};
@@ -161,8 +162,8 @@ impl Outline {
         self.exports.iter().find_map(|name| version(name, interface))
     }
 
-    /// Checks the exports against a slot's world; answers the version of the contract.
-    fn check_world(&self, slot: SlotName) -> Result<String, Refusal> {
+    /// Checks the exports against a slot's world; answers the version of the contract and who speaks it.
+    fn check_world(&self, slot: SlotName) -> Result<(String, Generation), Refusal> {
         let mut found = None;
         for interface in ["lifecycle", slot.export()] {
             let Some(version) = self.version_of(interface) else {
@@ -177,14 +178,12 @@ impl Outline {
                 );
                 return Err(Refusal::new(Step::World, reason));
             };
-            if major(version) != major(WIT_VERSION) {
-                let reason =
-                    format!("it is built for version {version} of the contract; this coordinator speaks {WIT_VERSION}");
-                return Err(Refusal::new(Step::World, reason));
-            }
-            found = Some(version);
+            let Some(generation) = Generation::of(version) else {
+                return Err(Refusal::new(Step::World, contract::refusal(version)));
+            };
+            found = Some((version.to_owned(), generation));
         }
-        Ok(found.unwrap_or(WIT_VERSION).to_owned())
+        found.ok_or_else(|| Refusal::new(Step::World, "it exports nothing"))
     }
 
     /// Checks exports and imports against a slot's world; answers the version of the contract.
@@ -193,7 +192,7 @@ impl Outline {
     ///
     /// A refusal at step `world` or `imports`.
     pub fn admit(&self, slot: SlotName) -> Result<String, Refusal> {
-        let version = self.check_world(slot)?;
+        let (version, _) = self.check_world(slot)?;
         self.check_imports(slot)?;
         Ok(version)
     }
@@ -229,10 +228,6 @@ fn is_type_only(name: &str, slot: SlotName) -> bool {
     ["lifecycle", slot.export()]
         .iter()
         .any(|interface| version(name, interface).is_some())
-}
-
-fn major(version: &str) -> &str {
-    version.split('.').next().unwrap_or(version)
 }
 
 impl Loader {
@@ -275,7 +270,7 @@ impl Loader {
             Step::Parse,
             format!("a component of {} bytes, sha256 {digest}", bytes.len()),
         );
-        let wit_version = outline.check_world(W::SLOT)?;
+        let (wit_version, generation) = outline.check_world(W::SLOT)?;
         passed(Step::World, format!("{} {wit_version}", W::SLOT.as_str()));
         let imports = outline.check_imports(W::SLOT)?;
         passed(Step::Imports, outline.imports.join(", "));
@@ -288,7 +283,7 @@ impl Loader {
                 Origin::Compiled => "compiled".to_owned(),
             },
         );
-        let pre = self.prepare::<W>(&component, imports)?;
+        let pre = self.prepare::<W>(&component, imports, generation)?;
         let content = ReleaseContent {
             slot: W::SLOT,
             digest: digest.clone(),
@@ -397,7 +392,12 @@ impl Loader {
         compiled.map_err(|error| Refusal::new(Step::Compile, shortened(&format!("{error:#}"), limits::SUMMARY_BYTES)))
     }
 
-    fn prepare<W: World>(&self, component: &Component, imports: Imports) -> Result<W::Pre, Refusal> {
+    fn prepare<W: World>(
+        &self,
+        component: &Component,
+        imports: Imports,
+        generation: Generation,
+    ) -> Result<W::Pre, Refusal> {
         let refused =
             |step, error: &wasmtime::Error| Refusal::new(step, shortened(&format!("{error:#}"), limits::SUMMARY_BYTES));
         let mut linker: Linker<GuestState<W::Call>> = Linker::new(self.engine.get());
@@ -408,7 +408,7 @@ impl Loader {
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| refused(Step::Imports, &error))?;
-        W::prepare(pre).map_err(|error| refused(Step::World, &error))
+        generation.adapt::<W>(pre).map_err(|error| refused(Step::World, &error))
     }
 }
 

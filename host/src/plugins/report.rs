@@ -109,8 +109,9 @@ impl SlotReport {
     /// The report of one slot.
     #[must_use]
     pub fn of<W: World>(slot: &Slot<W>) -> Self {
-        let counts = slot.counts();
+        // In this order: a swap that is seen is counted.
         let current = slot.current();
+        let counts = slot.counts();
         let state = match &current {
             None => SlotState::Native,
             Some(release) if release.breaker.is_open() => SlotState::BreakerOpen,

@@ -348,14 +348,12 @@ impl<W: World> Slot<W> {
     /// in no place of the ladder any more are gone when this returns.
     pub(super) fn exchange(&self, ladder: Ladder<W>, tried: Option<Instance<W>>) {
         let ladder = Arc::new(ladder);
-        let old = self.ladder.swap(Arc::clone(&ladder));
-        let is_other = |ours: &Option<Arc<Release<W>>>, theirs: &Option<Arc<Release<W>>>| match (ours, theirs) {
-            (Some(ours), Some(theirs)) => !Arc::ptr_eq(ours, theirs),
+        let replaces = match (&self.ladder.load().active, &ladder.active) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
             _ => false,
         };
-        if is_other(&old.active, &ladder.active) {
-            self.swaps.fetch_add(1, Ordering::Relaxed);
-        }
+        self.swaps.fetch_add(u64::from(replaces), Ordering::Relaxed);
+        self.ladder.store(Arc::clone(&ladder));
         let mut tried = tried.map(Box::new);
         for (number, cell) in self.cells.iter().enumerate() {
             let mut stale = [const { None::<Kept<W>> }; ANSWERING.len()];

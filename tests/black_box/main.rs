@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod designer;
 mod durability;
 mod fleet;
 mod fleet_failures;

@@ -88,9 +88,8 @@ fn main() {
 
 fn start(data: &Path, native_only: bool) -> Arc<PluginRuntime> {
     let config = PluginsConfig {
-        dir: None,
-        settings: Vec::new(),
         native_only,
+        ..PluginsConfig::default()
     };
     let metrics = Arc::new(Metrics::new("bench").expect("metrics"));
     PluginRuntime::start(&config, data, metrics).expect("the policies start")

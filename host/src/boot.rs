@@ -18,12 +18,14 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
+use crate::app::releases::{self, Releases};
 use crate::config::{Config, DatabaseUrl, Environment, Report};
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::http::state::HttpState;
 use crate::lifecycle::{self, Signals};
 use crate::npcs::HttpNpcSource;
 use crate::plugins::PluginRuntime;
+use crate::plugins::delivery::node::Node;
 use crate::ports::live::Live;
 use crate::ports::npc_source::NpcSource;
 use crate::ports::storage::Storage;
@@ -125,12 +127,14 @@ impl Service {
             storage,
             live,
             policies,
+            releases: Releases::new(Arc::new(Node(plugins.clone())), node.clone()),
             peers: hub.clone(),
             npcs: npc_source(&config)?,
             metrics,
             readings: Default::default(),
             clock: clock.clone(),
         });
+        releases::follow::start(&app).await;
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         tasks::start(&app, &node, &tracker, &shutdown)?;
         let state = HttpState {

@@ -211,7 +211,7 @@ fn rows() -> Vec<Row> {
             [401, 200, 200, 200],
         ),
         row(
-            post,
+            post.clone(),
             |_| "/sessions/cleanup?timeout_minutes=1000".into(),
             nothing,
             [401, 403, 403, 200],
@@ -240,7 +240,61 @@ fn rows() -> Vec<Row> {
             nothing,
             [200, 200, 200, 200],
         ),
-        row(get, |_| "/plugins".into(), nothing, [401, 403, 403, 200]),
+        row(get.clone(), |_| "/plugins".into(), nothing, [401, 403, 403, 200]),
+        row(
+            get.clone(),
+            |_| "/plugins/rate-limit/releases".into(),
+            nothing,
+            [401, 403, 403, 200],
+        ),
+        row(
+            post.clone(),
+            |_| "/plugins/rate-limit/releases".into(),
+            |_| Some(json!({ "component": "AAAA" })),
+            [401, 403, 403, 422],
+        ),
+        row(
+            get.clone(),
+            |_| "/plugins/releases/none".into(),
+            nothing,
+            [401, 403, 403, 404],
+        ),
+        row(
+            get,
+            |_| "/plugins/rate-limit/audit".into(),
+            nothing,
+            [401, 403, 403, 200],
+        ),
+        row(
+            post.clone(),
+            |_| "/plugins/rate-limit/activate".into(),
+            |_| Some(json!({ "release_id": "none" })),
+            [401, 403, 403, 404],
+        ),
+        row(
+            post.clone(),
+            |_| "/plugins/rate-limit/rollout".into(),
+            |_| Some(json!({ "release_id": "none", "mode": "shadow" })),
+            [401, 403, 403, 404],
+        ),
+        row(
+            post.clone(),
+            |_| "/plugins/rate-limit/promote".into(),
+            nothing,
+            [401, 403, 403, 400],
+        ),
+        row(
+            post.clone(),
+            |_| "/plugins/rate-limit/halt".into(),
+            nothing,
+            [401, 403, 403, 400],
+        ),
+        row(
+            post,
+            |_| "/plugins/rate-limit/rollback".into(),
+            nothing,
+            [401, 403, 403, 400],
+        ),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Errors by meaning. `http/error.rs` alone knows their statuses; internal text goes to the log, never to a client.
 
 use crate::domain::session::FallbackReason;
+use crate::ports::delivery::Refused;
 use crate::ports::live::LiveError;
 use crate::ports::storage::StorageError;
 
@@ -28,6 +29,9 @@ pub enum AppError {
     /// Peer-to-peer cannot serve; players use the game server.
     #[error("{}", .0.detail())]
     Fallback(FallbackReason),
+    /// A release is not taken: the step that failed, why, and what to do.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// No credential, or a bad one. The text is for the client.
     #[error("{0}")]
     Unauthorized(String),

@@ -25,6 +25,12 @@ pub const MAX_PLAYERS: usize = 1000;
 
 /// A request that is read from the members of a JSON object.
 pub trait Request: Sized {
+    /// Longest body in bytes.
+    const MAX_BODY: usize = 64 * 1024;
+
+    /// Whether no body is as good as one without members.
+    const OPTIONAL: bool = false;
+
     /// Reads and checks the members.
     ///
     /// # Errors
@@ -74,7 +80,7 @@ impl Members {
     }
 
     /// Takes a member out; absent and `null` are the same.
-    fn take(&mut self, field: &str) -> Option<Value> {
+    pub(super) fn take(&mut self, field: &str) -> Option<Value> {
         self.object.remove(field).filter(|value| !value.is_null())
     }
 

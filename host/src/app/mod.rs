@@ -6,6 +6,7 @@ pub mod hosts;
 pub mod limits;
 pub mod members;
 pub mod monitoring;
+pub mod releases;
 pub mod sessions;
 pub mod zones;
 
@@ -28,6 +29,7 @@ pub struct App {
     pub storage: Storage,
     pub live: Live,
     pub policies: Policies,
+    pub releases: releases::Releases,
     pub peers: Arc<dyn PeerNotifier>,
     pub npcs: Option<Arc<dyn NpcSource>>,
     pub metrics: Arc<Metrics>,

@@ -284,6 +284,18 @@ pub const SETTINGS: &[Setting] = &[
     ),
     plain(
         PLUGINS,
+        "PLUGIN_REQUIRE_SIGNATURE",
+        "false",
+        "true: only releases that a trusted key has signed are taken, and no file of PLUGIN_DIR.",
+    ),
+    plain(
+        PLUGINS,
+        "PLUGIN_TRUSTED_KEYS",
+        "",
+        "Comma-separated keys that may sign releases: key-id:base64-public-key, with :YYYY-MM-DD behind it the last day.",
+    ),
+    plain(
+        PLUGINS,
         "POLICY_MODE",
         "component",
         "component, or native: the built-in code of the bundled policies answers, for diagnosis.",

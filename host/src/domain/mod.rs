@@ -7,5 +7,8 @@ pub mod buckets;
 pub mod clock;
 pub mod host;
 pub mod identity;
+pub mod release;
+pub mod rollout;
 pub mod session;
+pub mod slot;
 pub mod zone;

@@ -2,6 +2,8 @@
 //!
 //! Internal text goes to the log, once, with a number that the document carries too.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
@@ -39,10 +41,16 @@ pub struct Problem {
     /// When peer-to-peer cannot serve: always `server`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<&'static str>,
-    /// When peer-to-peer cannot serve: why.
+    /// When peer-to-peer cannot serve: why, as one word of `FallbackReason`. When a release is refused: why, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<crate::domain::session::FallbackReason>)]
-    pub reason: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    pub reason: Option<Cow<'static, str>>,
+    /// When a release is refused: the step of loading that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<&'static str>,
+    /// When a release is refused: what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<&'static str>,
     /// With 429: always `rate_limit_exceeded`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
@@ -152,8 +160,19 @@ impl IntoResponse for AppError {
                     kind: "urn:p2p-coordinator:problem:fallback",
                     title: "Use the game server".to_owned(),
                     mode: Some("server"),
-                    reason: Some(reason.as_str()),
+                    reason: Some(reason.as_str().into()),
                     ..Problem::new(StatusCode::BAD_REQUEST, reason.detail())
+                };
+                problem.into_response()
+            }
+            Self::Refused(refused) => {
+                let problem = Problem {
+                    kind: "urn:p2p-coordinator:problem:release-refused",
+                    title: "Release refused".to_owned(),
+                    step: Some(refused.step),
+                    reason: Some(refused.reason.clone().into()),
+                    mend: Some(refused.mend),
+                    ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refused.to_string())
                 };
                 problem.into_response()
             }

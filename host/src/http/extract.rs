@@ -9,6 +9,7 @@ use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 
 use super::client::{Client, Credential};
@@ -19,8 +20,6 @@ use crate::app::members::{self, Request as Members};
 use crate::app::sessions::{MAX_LIST, Page};
 use crate::domain::identity::Identity;
 
-/// Longest request body in bytes.
-pub const MAX_BODY: usize = 64 * 1024;
 /// Bytes of a refused body that are read away.
 const MAX_DISCARDED: usize = 1024 * 1024;
 /// The longest time that takes.
@@ -79,19 +78,24 @@ impl<T: Members + Send> FromRequest<Arc<HttpState>> for Body<T> {
             return Err(unread(problem, request.into_body()).await);
         }
         let too_large = || {
-            let detail = format!("The body must not exceed {MAX_BODY} bytes");
+            let detail = format!("The body must not exceed {} bytes", T::MAX_BODY);
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
         };
-        if announced_length(request.headers()) > MAX_BODY as u64 {
+        if announced_length(request.headers()) > T::MAX_BODY as u64 {
             return Err(unread(too_large(), request.into_body()).await);
         }
-        let bytes = match to_bytes(request.into_body(), MAX_BODY).await {
+        let bytes = match to_bytes(request.into_body(), T::MAX_BODY).await {
             Ok(bytes) => bytes,
             Err(error) if is_length_limit(&error) => return Err(last(too_large())),
             Err(_) => {
                 let detail = "The body could not be read";
                 return Err(Problem::new(StatusCode::BAD_REQUEST, detail).into_response());
             }
+        };
+        let bytes = if T::OPTIONAL && bytes.is_empty() {
+            Bytes::from_static(b"{}")
+        } else {
+            bytes
         };
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| members::invalid("body", format!("is not valid JSON: {error}")).into_response())?;

@@ -18,7 +18,7 @@ use super::metrics::HttpMetrics;
 use super::middleware::guard::{Guard, guard};
 use super::middleware::{cors, path::OneSpelling};
 use super::openapi;
-use super::routes::{auth, docs, health, hosts, monitoring, plugins, root, sessions, zones};
+use super::routes::{auth, docs, health, hosts, monitoring, plugins, releases, root, sessions, zones};
 use super::state::HttpState;
 
 /// All routes with their documentation.
@@ -77,6 +77,17 @@ pub(super) fn table() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(monitoring::metrics))
         // O  GET     /plugins
         .routes(routes!(plugins::report))
+        // O  GET     /plugins/{slot}/releases     O  POST    the same
+        .routes(routes!(releases::list, releases::upload))
+        // O  GET     /plugins/releases/{id}  /plugins/{slot}/audit
+        .routes(routes!(releases::get))
+        .routes(routes!(releases::audit))
+        // O  POST    /plugins/{slot}/activate  …/rollout  …/promote  …/halt  …/rollback
+        .routes(routes!(releases::activate))
+        .routes(routes!(releases::roll_out))
+        .routes(routes!(releases::promote))
+        .routes(routes!(releases::halt))
+        .routes(routes!(releases::roll_back))
         // -  GET     /signaling/ws  /signaling/stats (the socket checks its own credential)
         .nest("/api/v1", crate::signaling::routes())
 }

@@ -16,9 +16,11 @@ use super::state::HttpState;
 use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
+use crate::app::releases::Releases;
 use crate::config::{self, Mode, Source};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::plugins::PluginRuntime;
+use crate::plugins::delivery::node::Node;
 use crate::signaling::hub::{Hub, HubLimits};
 use crate::telemetry::metrics::Metrics;
 
@@ -96,6 +98,7 @@ impl Service {
             storage,
             live,
             policies,
+            releases: Releases::new(Arc::new(Node(plugins.clone())), "node".to_owned()),
             peers: hub.clone(),
             npcs: None,
             metrics,

@@ -1,4 +1,4 @@
-//! Compiled components on disk, so that a start does not compile again. Reads back only what this host wrote: each file
+//! Compiled components on disk, so that a start does not compile again, and what a start without storage needs. Reads back only what this host wrote: each file
 //! is authenticated with a key that only this host has. The one module of the service with `unsafe` in it.
 
 use std::fs;
@@ -18,6 +18,8 @@ type Seal = Hmac<Sha256>;
 
 const KEY_BYTES: usize = 32;
 const SEAL_BYTES: usize = 32;
+/// Ending of the files that hold components as they were stored.
+pub const COMPONENT: &str = "component";
 
 /// The folder of compiled components.
 pub struct Cache {
@@ -76,6 +78,25 @@ impl Cache {
         Ok((component, Origin::Compiled))
     }
 
+    /// Keeps bytes under a name, sealed.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.write(&self.folder.join(name), name, bytes)
+    }
+
+    /// What was kept under a name; none when there is nothing, or when it is not what this host wrote.
+    #[must_use]
+    pub fn kept(&self, name: &str) -> Option<Vec<u8>> {
+        let path = self.folder.join(name);
+        self.read(&path, name).unwrap_or_else(|error| {
+            tracing::warn!(file = %path.display(), %error, "kept file is not ours; leaving it alone");
+            None
+        })
+    }
+
     fn seal(&self, name: &str, code: &[u8]) -> anyhow::Result<Seal> {
         let mut seal = Seal::new_from_slice(&self.key).context("the key has a bad length")?;
         seal.update(name.as_bytes());
@@ -86,11 +107,13 @@ impl Cache {
 
     /// None when there is no such file; an error when its seal is broken.
     fn read(&self, path: &Path, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        let file = match fs::File::open(path) {
+        let file = match fs::File::options().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        // What is in use stays when the folder is pruned.
+        let _unwritable = file.set_modified(std::time::SystemTime::now());
         let mut bytes = Vec::new();
         file.take(limits::COMPILED_BYTES).read_to_end(&mut bytes)?;
         let (seal, code) = bytes.split_at_checked(SEAL_BYTES).context("too short")?;
@@ -109,19 +132,21 @@ impl Cache {
         self.prune()
     }
 
-    /// Keeps the newest files only.
+    /// Keeps the files only that were used last, of components and of compiled ones.
     fn prune(&self) -> anyhow::Result<()> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            if entry.path().extension().is_some_and(|ending| ending == "cwasm") {
-                files.push((entry.metadata()?.modified()?, entry.path()));
+        for kind in ["cwasm", COMPONENT] {
+            let mut files = Vec::new();
+            for entry in fs::read_dir(&self.folder)? {
+                let entry = entry?;
+                if entry.path().extension().is_some_and(|ending| ending == kind) {
+                    files.push((entry.metadata()?.modified()?, entry.path()));
+                }
             }
-        }
-        files.sort_unstable();
-        let surplus = files.len().saturating_sub(limits::COMPILED_FILES);
-        for (_, path) in files.iter().take(surplus) {
-            fs::remove_file(path)?;
+            files.sort_unstable();
+            let surplus = files.len().saturating_sub(limits::COMPILED_FILES);
+            for (_, path) in files.iter().take(surplus) {
+                fs::remove_file(path)?;
+            }
         }
         Ok(())
     }

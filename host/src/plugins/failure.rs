@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 use wasmtime::Trap;
 
 use super::state::MemoryCapReached;
+use crate::domain::release::signing::SignatureError;
 
 /// A step of loading a policy, in the order they are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -12,6 +13,10 @@ use super::state::MemoryCapReached;
 pub enum Step {
     /// The file is read whole.
     Read,
+    /// The component is the one that the record names.
+    Digest,
+    /// A trusted key vouches for the record.
+    Signature,
     /// The bytes are a component.
     Parse,
     /// It exports what the slot needs, in a version this coordinator speaks.
@@ -28,6 +33,8 @@ pub enum Step {
     Configure,
     /// It answers the sample questions of its slot with sense.
     Trial,
+    /// It answers well within the time of its slot.
+    Probe,
     /// It answers its own golden vectors as it promised.
     Vectors,
 }
@@ -38,6 +45,8 @@ impl Step {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::Digest => "digest",
+            Self::Signature => "signature",
             Self::Parse => "parse",
             Self::World => "world",
             Self::Imports => "imports",
@@ -46,7 +55,36 @@ impl Step {
             Self::Describe => "describe",
             Self::Configure => "configure",
             Self::Trial => "trial",
+            Self::Probe => "probe",
             Self::Vectors => "vectors",
+        }
+    }
+
+    /// What to do when a policy is refused here.
+    #[must_use]
+    pub const fn mend(self) -> &'static str {
+        match self {
+            Self::Read => "make the file readable for the service, and smaller than 64 MiB",
+            Self::Digest => "push the component again: what is stored is not what the record names",
+            Self::Signature => "sign the release with a trusted key: `plugin sign`",
+            Self::Parse => "build it with `plugin build`, and push the whole file",
+            Self::World => {
+                "implement the world of this slot as wit/ has it, and build it again; `plugin doctor` compares"
+            }
+            Self::Imports => {
+                "leave out what imports it: a policy gets logging and the interface of its slot, nothing else"
+            }
+            Self::Compile => "build it again with `plugin build`; `plugin check` shows the same error",
+            Self::Instantiate => "let it start with less memory and without work in its start function",
+            Self::Describe => "let `describe` give a name, a version and a summary, at once",
+            Self::Configure => "correct the settings of the release, or what `configure` makes of them",
+            Self::Trial => "let it answer every sample question with sense: `plugin run` asks them one by one",
+            Self::Probe => {
+                "make it faster, `plugin bench` measures it; or allow a longer deadline within that of the slot"
+            }
+            Self::Vectors => {
+                "let it answer as its vectors.json promises, or correct the vectors; `plugin test` asks them one by one"
+            }
         }
     }
 }
@@ -58,6 +96,17 @@ pub struct Refusal {
     pub step: Step,
     /// For the operator.
     pub reason: String,
+    /// What to do about it.
+    pub mend: &'static str,
+}
+
+impl From<SignatureError> for Refusal {
+    fn from(error: SignatureError) -> Self {
+        Self {
+            mend: error.mend(),
+            ..Self::new(Step::Signature, error.to_string())
+        }
+    }
 }
 
 impl Refusal {
@@ -66,6 +115,7 @@ impl Refusal {
         Self {
             step,
             reason: reason.into(),
+            mend: step.mend(),
         }
     }
 }

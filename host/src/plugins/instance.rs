@@ -1,16 +1,20 @@
-//! A release (compiled policy with its settings) and the instances made of it. An instance serves one call at a time.
+//! A release (compiled policy with its settings and limits) and the instances made of it. An instance serves one call at a time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::{Engine, Store};
 
 use super::breaker::Breaker;
 use super::failure::{Failure, FailureKind};
 use super::limits;
+use super::slot_name::SlotName;
 use super::state::GuestState;
+use super::tally::{Alive, Tally};
 use super::worlds::{Description, World};
 use crate::domain::clock::Timestamp;
+use crate::domain::release::ReleaseLimits;
 
 /// Where a policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,22 +23,51 @@ pub enum Source {
     Bundled,
     /// A file of the policy folder.
     File(PathBuf),
+    /// A stored release.
+    Stored,
 }
 
 impl Source {
-    /// `bundled`, or the file's path.
+    /// `bundled`, `release`, or the file's path.
     #[must_use]
     pub fn shown(&self) -> String {
         match self {
             Self::Bundled => "bundled".to_owned(),
             Self::File(path) => path.display().to_string(),
+            Self::Stored => "release".to_owned(),
         }
+    }
+}
+
+/// The first digits of a release's id, as metrics and logs name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag([u8; Self::DIGITS]);
+
+impl Tag {
+    const DIGITS: usize = 12;
+
+    /// Of an id.
+    #[must_use]
+    pub fn of(id: &str) -> Self {
+        let mut digits = [b'0'; Self::DIGITS];
+        for (digit, byte) in digits.iter_mut().zip(id.bytes().filter(u8::is_ascii_alphanumeric)) {
+            *digit = byte;
+        }
+        Self(digits)
+    }
+
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 /// What is known of a release.
 #[derive(Clone, Debug)]
 pub struct About {
+    /// The id of its record. What is bundled or a file has one as if it were stored.
+    pub release_id: String,
     pub source: Source,
     /// SHA-256 of the component, in hex.
     pub digest: String,
@@ -56,7 +89,11 @@ pub struct Imports {
 /// A policy that can be called.
 pub struct Release<W: World> {
     pub about: About,
+    pub tag: Tag,
     pub breaker: Breaker,
+    pub tally: Tally,
+    limits: ReleaseLimits,
+    histogram: Option<prometheus::Histogram>,
     imports: Imports,
     engine: Engine,
     pre: W::Pre,
@@ -71,10 +108,16 @@ impl<W: World> Release<W> {
         engine: Engine,
         pre: W::Pre,
         settings: Arc<[(String, String)]>,
+        limits: ReleaseLimits,
     ) -> Self {
+        let tag = Tag::of(&about.release_id);
         Self {
+            histogram: call_times(W::SLOT, tag).ok(),
             about,
+            tag,
             breaker: Breaker::new(),
+            tally: Tally::default(),
+            limits,
             imports,
             engine,
             pre,
@@ -85,6 +128,9 @@ impl<W: World> Release<W> {
     /// Makes an instance without asking it anything.
     pub(super) fn bare_instance(&self) -> Result<Instance<W>, Failure> {
         let mut store = Store::new(&self.engine, GuestState::new(W::SLOT));
+        if let Some(most) = self.limits.memory_bytes {
+            store.data_mut().cap_memory(usize::try_from(most).unwrap_or(usize::MAX));
+        }
         store.limiter(|state| state.limiter());
         store.set_hostcall_fuel(limits::SMALL_ANSWER_BYTES);
         store.set_epoch_deadline(limits::LIFECYCLE_TICKS);
@@ -94,6 +140,9 @@ impl<W: World> Release<W> {
             guest,
             imports: self.imports,
             calls: 0,
+            longest: u64::MAX,
+            release_longest: self.longest(),
+            _alive: self.tally.alive(),
         })
     }
 
@@ -129,6 +178,23 @@ impl<W: World> Release<W> {
         }
     }
 
+    /// Counts the time of a call.
+    pub fn observe(&self, took: Duration) {
+        if let Some(histogram) = &self.histogram {
+            histogram.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Its longest decision, in ticks.
+    pub(super) fn longest(&self) -> u64 {
+        self.limits.deadline_ms.map_or(u64::MAX, u64::from)
+    }
+
+    /// The times of its calls.
+    pub(super) const fn histogram(&self) -> Option<&prometheus::Histogram> {
+        self.histogram.as_ref()
+    }
+
     /// The settings that its instances get.
     pub(super) fn settings(&self) -> &[(String, String)] {
         &self.settings
@@ -141,6 +207,10 @@ pub struct Instance<W: World> {
     pub guest: W::Guest,
     imports: Imports,
     calls: u32,
+    /// Longest call, in ticks. Who it is and its settings it may always say in the host's own time.
+    longest: u64,
+    release_longest: u64,
+    _alive: Alive,
 }
 
 impl<W: World> Instance<W> {
@@ -152,7 +222,7 @@ impl<W: World> Instance<W> {
     pub fn run<R>(&mut self, ticks: u64, call: impl FnOnce(&mut Self) -> Result<R, Failure>) -> Result<R, Failure> {
         self.calls += 1;
         self.store.data_mut().refill();
-        self.store.set_epoch_deadline(ticks);
+        self.store.set_epoch_deadline(ticks.min(self.longest));
         if self.imports.wasi {
             off_the_worker(|| call(self))
         } else {
@@ -169,9 +239,17 @@ impl<W: World> Instance<W> {
         self.run(W::ticks(question), |instance| W::answer(instance, question))
     }
 
-    /// Lets the instance hand over as much as an answer of its slot may hold. Before, it may say who it is.
+    /// From here on it decides: it may hand over as much as an answer of its slot may hold, and has the time of its release.
+    /// Before, it may say who it is.
     pub(super) fn admit_answers(&mut self) {
         self.store.set_hostcall_fuel(W::ANSWER_BYTES);
+        self.longest = self.release_longest;
+    }
+
+    /// Linear memory that it has, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.store.data().memory()
     }
 
     /// Whether the details of a call have to be laid out.
@@ -185,6 +263,18 @@ impl<W: World> Instance<W> {
     pub const fn is_worn(&self) -> bool {
         self.calls >= limits::CALLS_PER_INSTANCE
     }
+}
+
+/// A histogram that is in no registry: whoever collects metrics asks the releases that serve for theirs.
+fn call_times(slot: SlotName, tag: Tag) -> prometheus::Result<prometheus::Histogram> {
+    let options = prometheus::HistogramOpts::new(
+        "p2p_policy_release_call_duration_seconds",
+        "Time of answered policy calls, by release. One call in 64 is timed on the slot rate-limit.",
+    )
+    .buckets(limits::CALL_SECONDS.to_vec())
+    .const_label("slot", slot.as_str())
+    .const_label("release", tag.as_str());
+    prometheus::Histogram::with_opts(options)
 }
 
 /// Runs `work` where it may block: WASI's synchronous functions enter a tokio runtime of their own.

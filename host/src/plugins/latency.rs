@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-const STEPS: usize = 4 * 40;
+/// Steps of the histogram.
+pub const STEPS: usize = 4 * 40;
 
 /// Counts by duration.
 #[derive(Clone, Debug)]
@@ -17,13 +18,38 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Counts one call.
-    pub fn add(&mut self, took: Duration) {
+    /// A histogram of these counts.
+    pub(super) fn of(counts: impl Iterator<Item = u32>) -> Self {
+        let mut latency = Self::default();
+        for (count, given) in latency.counts.iter_mut().zip(counts) {
+            *count = given;
+        }
+        latency
+    }
+
+    /// What came since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self::of(
+            self.counts
+                .iter()
+                .zip(&before.counts)
+                .map(|(now, then)| now.saturating_sub(*then)),
+        )
+    }
+
+    /// The step that a time belongs to.
+    #[must_use]
+    pub fn step(took: Duration) -> usize {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(4);
         let power = nanos.ilog2();
         let quarter = (nanos >> (power - 2)) & 3;
-        let step = (power as usize - 2) * 4 + usize::try_from(quarter).unwrap_or(0);
-        if let Some(count) = self.counts.get_mut(step.min(STEPS - 1)) {
+        ((power as usize - 2) * 4 + usize::try_from(quarter).unwrap_or(0)).min(STEPS - 1)
+    }
+
+    /// Counts one call.
+    pub fn add(&mut self, took: Duration) {
+        if let Some(count) = self.counts.get_mut(Self::step(took)) {
             *count = count.saturating_add(1);
         }
     }

@@ -24,11 +24,11 @@ pub const TABLE_ELEMENTS: usize = 20_000;
 /// Stack of a guest, in bytes.
 pub const STACK_BYTES: usize = 512 << 10;
 /// Linear memories that all instances of the process may hold together.
-pub const TOTAL_MEMORIES: u32 = 384;
+pub const TOTAL_MEMORIES: u32 = 768;
 /// Core instances that all components of the process may hold together.
-pub const TOTAL_CORE_INSTANCES: u32 = 1024;
+pub const TOTAL_CORE_INSTANCES: u32 = 2048;
 /// Component instances of the process.
-pub const TOTAL_INSTANCES: u32 = 256;
+pub const TOTAL_INSTANCES: u32 = 512;
 
 /// Bytes a guest may hand to the host in one call: an answer, or a log line. Small slots.
 pub const SMALL_ANSWER_BYTES: usize = 64 << 10;
@@ -39,8 +39,8 @@ pub const LARGE_ANSWER_BYTES: usize = 8 << 20;
 pub const COMPONENT_BYTES: u64 = 64 << 20;
 /// Largest compiled component that is read back, in bytes.
 pub const COMPILED_BYTES: u64 = 512 << 20;
-/// Compiled components that are kept.
-pub const COMPILED_FILES: usize = 32;
+/// Compiled components that are kept: the last 20 releases of each slot, the bundled ones and some to spare.
+pub const COMPILED_FILES: usize = 64;
 
 /// Bytes of the golden vectors in a component.
 pub const VECTORS_BYTES: usize = 4 << 20;
@@ -75,6 +75,20 @@ pub const NPCS: usize = 20_000;
 pub const CALLS_PER_INSTANCE: u32 = 100_000;
 /// One call in so many is timed on the slots that are called for every request.
 pub const SAMPLE: u64 = 64;
+
+/// Edges of the histograms of call times, in seconds.
+pub const CALL_SECONDS: [f64; 14] = [
+    1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 2.5e-4, 1e-3, 5e-3, 2e-2, 5e-2,
+];
+/// How often the latency probe asks its question.
+pub const PROBE_CALLS: usize = 25;
+/// Share of the deadline that the median of the probe may take.
+pub const PROBE_SHARE: f64 = 0.5;
+
+/// Releases of a slot that stay loaded beside those that serve.
+pub const SPARE_RELEASES: usize = 2;
+/// Questions that wait for the shadow of a slot.
+pub const SHADOW_QUEUE: usize = 256;
 
 /// Failures in a row that open the breaker.
 pub const BREAKER_FAILURES: u32 = 5;

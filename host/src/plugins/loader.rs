@@ -1,6 +1,7 @@
 //! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial, golden
 //! vectors. The first step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -23,6 +24,7 @@ use super::vectors;
 use super::wasi;
 use super::worlds::{Description, World};
 use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::release::{ReleaseContent, ReleaseLimits, ReleaseRecord};
 
 /// The contract this coordinator speaks.
 pub const WIT_PACKAGE: &str = "p2p-coordinator:policy/";
@@ -45,6 +47,27 @@ pub struct Passed {
     pub step: Step,
     pub detail: String,
     pub took: Duration,
+}
+
+/// What a release is run with.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Over those of the service.
+    pub settings: BTreeMap<String, String>,
+    pub limits: ReleaseLimits,
+    pub note: String,
+}
+
+impl Terms {
+    /// The terms of a record.
+    #[must_use]
+    pub fn of(record: &ReleaseRecord) -> Self {
+        Self {
+            settings: record.settings.clone(),
+            limits: record.limits,
+            note: record.note.clone(),
+        }
+    }
 }
 
 /// A release and the instance that passed the trial.
@@ -163,6 +186,17 @@ impl Outline {
         found.ok_or_else(|| Refusal::new(Step::World, "it exports nothing"))
     }
 
+    /// Checks exports and imports against a slot's world; answers the version of the contract.
+    ///
+    /// # Errors
+    ///
+    /// A refusal at step `world` or `imports`.
+    pub fn admit(&self, slot: SlotName) -> Result<String, Refusal> {
+        let (version, _) = self.check_world(slot)?;
+        self.check_imports(slot)?;
+        Ok(version)
+    }
+
     fn check_imports(&self, slot: SlotName) -> Result<Imports, Refusal> {
         let mut imports = Imports {
             details: false,
@@ -197,7 +231,7 @@ fn is_type_only(name: &str, slot: SlotName) -> bool {
 }
 
 impl Loader {
-    /// Takes every step. `watch` is told of each step that passed.
+    /// Takes every step, with the settings of the service alone. `watch` is told of each step that passed.
     ///
     /// # Errors
     ///
@@ -205,6 +239,21 @@ impl Loader {
     pub fn load<W: World>(
         &self,
         source: Source,
+        bytes: &[u8],
+        watch: &mut dyn FnMut(Passed),
+    ) -> Result<Loaded<W>, Refusal> {
+        self.load_on::<W>(source, &Terms::default(), bytes, watch)
+    }
+
+    /// Takes every step, on these terms. `watch` is told of each step that passed.
+    ///
+    /// # Errors
+    ///
+    /// The step that failed and why.
+    pub fn load_on<W: World>(
+        &self,
+        source: Source,
+        terms: &Terms,
         bytes: &[u8],
         watch: &mut dyn FnMut(Passed),
     ) -> Result<Loaded<W>, Refusal> {
@@ -235,7 +284,16 @@ impl Loader {
             },
         );
         let pre = self.prepare::<W>(&component, imports, generation)?;
+        let content = ReleaseContent {
+            slot: W::SLOT,
+            digest: digest.clone(),
+            wit_version: wit_version.clone(),
+            settings: terms.settings.clone(),
+            limits: terms.limits,
+            note: terms.note.clone(),
+        };
         let about = About {
+            release_id: content.id(),
             source,
             digest,
             wit_version,
@@ -247,7 +305,8 @@ impl Loader {
             imports,
             self.engine.get().clone(),
             pre,
-            Arc::clone(&self.settings),
+            self.settings_with(&terms.settings),
+            terms.limits,
         );
         // A deadline can also be missed because the machine is busy, and nobody offers the policy a second time.
         let mut attempts = limits::LOAD_ATTEMPTS;
@@ -267,6 +326,19 @@ impl Loader {
             passed(Step::Vectors, format!("{held} golden vectors"));
         }
         Ok((Arc::new(release), instance))
+    }
+
+    /// The settings of the service, with those of a release over them.
+    fn settings_with(&self, own: &BTreeMap<String, String>) -> Arc<[(String, String)]> {
+        if own.is_empty() {
+            return Arc::clone(&self.settings);
+        }
+        let service = self
+            .settings
+            .iter()
+            .filter(|(name, _)| !own.contains_key(name))
+            .cloned();
+        service.chain(own.clone()).collect()
     }
 
     /// The steps that run the policy.
@@ -305,6 +377,8 @@ impl Loader {
         if self.trial {
             W::trial(&mut instance).map_err(|failure| (Step::Trial, failure))?;
             passed(Step::Trial, String::new());
+            let took = probe(&mut instance, release.longest()).map_err(|failure| (Step::Probe, failure))?;
+            passed(Step::Probe, took);
         }
         Ok((instance, description))
     }
@@ -336,4 +410,31 @@ impl Loader {
             .map_err(|error| refused(Step::Imports, &error))?;
         generation.adapt::<W>(pre).map_err(|error| refused(Step::World, &error))
     }
+}
+
+/// Asks one of the sample questions again and again: half of the calls must take no more than `PROBE_SHARE` of the deadline.
+fn probe<W: World>(instance: &mut Instance<W>, longest: u64) -> Result<String, Failure> {
+    let Some(question) = W::samples().pop() else {
+        return Ok(String::new());
+    };
+    let mut times = Vec::with_capacity(limits::PROBE_CALLS);
+    for _ in 0..limits::PROBE_CALLS {
+        let started = Instant::now();
+        instance.ask(&question)?;
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let ticks = u32::try_from(W::ticks(&question).min(longest)).unwrap_or(u32::MAX);
+    let budget = (limits::TICK * ticks).mul_f64(limits::PROBE_SHARE);
+    if median > budget {
+        return Err(Failure {
+            kind: FailureKind::Deadline,
+            detail: format!(
+                "half of {} calls took more than {median:?}, {budget:?} are allowed",
+                limits::PROBE_CALLS
+            ),
+        });
+    }
+    Ok(format!("median {median:?}, {budget:?} are allowed"))
 }

@@ -8,9 +8,11 @@ pub mod build;
 pub mod cache;
 pub mod check;
 pub mod contract;
+pub mod delivery;
 pub mod engine;
 pub mod failure;
 pub mod instance;
+pub mod ladder;
 pub mod latency;
 pub mod limits;
 pub mod loader;
@@ -21,6 +23,7 @@ pub mod slot;
 pub mod slot_name;
 pub mod source;
 pub mod state;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 mod toolchain;
@@ -37,6 +40,7 @@ use anyhow::Context as _;
 use parking_lot::Mutex;
 
 use crate::config::PluginsConfig;
+use crate::domain::release::signing::TrustedKeys;
 use crate::ports::policies::Policies;
 use crate::telemetry::metrics::Metrics;
 
@@ -59,10 +63,20 @@ pub struct PluginRuntime {
     dir: Option<PathBuf>,
     watch: Mutex<Option<Watch>>,
     loader: Loader,
+    trust: Trust,
+    families: PluginMetrics,
+    native_only: bool,
+}
+
+/// Who may vouch for releases.
+struct Trust {
+    /// Whether somebody must.
+    required: bool,
+    keys: TrustedKeys,
 }
 
 impl PluginRuntime {
-    /// Fills the slots (from the policy folder, else with the bundled policies) and starts to watch the folder. A policy that
+    /// Fills the slots (with the bundled policies, and files of the policy folder over them) and starts to watch the folder. A policy that
     /// is refused leaves its slot to the next best; only the environment can fail this.
     ///
     /// # Errors
@@ -97,6 +111,12 @@ impl PluginRuntime {
             dir: config.dir.clone(),
             watch: Mutex::new(None),
             loader,
+            trust: Trust {
+                required: config.require_signature,
+                keys: config.trusted_keys.clone(),
+            },
+            families,
+            native_only: config.native_only,
         });
         metrics
             .registry
@@ -105,12 +125,11 @@ impl PluginRuntime {
             tracing::warn!("POLICY_MODE=native: no policy component is called");
             return Ok(runtime);
         }
-        match &config.dir {
-            Some(dir) => *runtime.watch.lock() = Some(Watch::start(dir, &runtime)?),
-            None => runtime
-                .slots()
-                .iter()
-                .for_each(|slot| slot.offer_bundled(&runtime.loader)),
+        for slot in runtime.slots() {
+            slot.offer_bundled(&runtime.loader);
+        }
+        if let Some(dir) = &config.dir {
+            *runtime.watch.lock() = Some(Watch::start(dir, &runtime)?);
         }
         Ok(runtime)
     }
@@ -135,6 +154,15 @@ impl PluginRuntime {
     pub fn shutdown(&self) {
         let watch = self.watch.lock().take();
         drop(watch);
+    }
+
+    /// One slot.
+    fn slot(&self, name: slot_name::SlotName) -> &dyn AnySlot {
+        match name {
+            slot_name::SlotName::HostSelection => &*self.host_selection,
+            slot_name::SlotName::RateLimit => &*self.rate_limit,
+            slot_name::SlotName::NpcTransform => &*self.npc_transform,
+        }
     }
 
     /// The slots, in the order of reports.

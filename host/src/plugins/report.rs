@@ -42,8 +42,10 @@ pub struct SlotReport {
     pub policy: Option<PolicyReport>,
     /// Calls since the start, whoever answered.
     pub calls: u64,
-    /// Calls that the native default answered.
+    /// Calls that the native default answered, or the static decision.
     pub fallbacks: u64,
+    /// Calls by who answered: `candidate`, `component`, `previous`, `native`, `static`.
+    pub rungs: BTreeMap<&'static str, u64>,
     /// Failed calls by kind; every kind is there.
     pub failures: BTreeMap<&'static str, u64>,
     pub last_failure: Option<FailureReport>,
@@ -59,8 +61,10 @@ pub struct SlotReport {
 /// The policy in a slot.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PolicyReport {
-    /// `bundled`, or the file's path.
+    /// `bundled`, `release`, or the file's path.
     pub source: String,
+    /// The id of its record; what is bundled or a file has one as if it were stored.
+    pub release_id: String,
     /// SHA-256 of the component, in hex.
     pub digest: String,
     pub name: String,
@@ -86,6 +90,8 @@ pub struct FailureReport {
 pub struct RefusalReport {
     pub step: Step,
     pub reason: String,
+    /// What to do about it.
+    pub mend: &'static str,
     /// `bundled`, or the file's path.
     pub source: String,
     #[schema(value_type = String, format = DateTime)]
@@ -103,8 +109,9 @@ impl SlotReport {
     /// The report of one slot.
     #[must_use]
     pub fn of<W: World>(slot: &Slot<W>) -> Self {
-        let counts = slot.counts();
+        // In this order: a swap that is seen is counted.
         let current = slot.current();
+        let counts = slot.counts();
         let state = match &current {
             None => SlotState::Native,
             Some(release) if release.breaker.is_open() => SlotState::BreakerOpen,
@@ -117,6 +124,7 @@ impl SlotReport {
                 let about = &release.about;
                 PolicyReport {
                     source: about.source.shown(),
+                    release_id: about.release_id.clone(),
                     digest: about.digest.clone(),
                     name: about.description.name.clone(),
                     version: about.description.version.clone(),
@@ -125,8 +133,9 @@ impl SlotReport {
                     loaded_at: about.loaded_at,
                 }
             }),
-            calls: counts.component + counts.native,
-            fallbacks: counts.native,
+            calls: counts.calls(),
+            fallbacks: counts.native + counts.fixed,
+            rungs: counts.by_rung().map(|(rung, count)| (rung.as_str(), count)).into(),
             failures: FailureKind::ALL
                 .iter()
                 .zip(counts.failures)
@@ -142,6 +151,7 @@ impl SlotReport {
             last_refusal: slot.last_refusal().map(|last| RefusalReport {
                 step: last.refusal.step,
                 reason: last.refusal.reason,
+                mend: last.refusal.mend,
                 source: last.source.shown(),
                 at: last.at,
             }),

@@ -1,20 +1,26 @@
-//! One slot: the release in it, instances kept per worker, counters, and the swap. Knows nothing of files or worlds.
+//! One slot: the ladder of releases in it, instances kept per worker, counters, and the swap. Knows nothing of files,
+//! records or worlds.
 //!
-//! A call loads one pointer and takes one uncontended lock: the slot keeps several cells, each with one instance and its
-//! own counters, and every thread starts at a cell of its own.
+//! A call loads one pointer and takes one uncontended lock: the slot keeps several cells, each with an instance of each release
+//! and its own counters, and every thread starts at a cell of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::delivery::shadow::Shadow;
+use super::delivery::standing::Standing;
 use super::failure::{Failure, FailureKind, Refusal};
-use super::instance::{Instance, Release, Source};
+use super::instance::{Instance, Release, Source, Tag};
+use super::ladder::Ladder;
 use super::latency::Latency;
 use super::worlds::World;
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
+use crate::ports::policies::Rung;
 
 /// The last time a policy was refused.
 #[derive(Clone, Debug)]
@@ -33,22 +39,28 @@ pub struct LastFailure {
 
 /// One slot.
 pub struct Slot<W: World> {
-    current: ArcSwapOption<Release<W>>,
+    ladder: ArcSwap<Ladder<W>>,
     cells: Box<[Cell<W>]>,
     failures: [AtomicU64; FailureKind::ALL.len()],
+    fixed: AtomicU64,
     swaps: AtomicU64,
     refusals: AtomicU64,
     last_refusal: Mutex<Option<LastRefusal>>,
     last_failure: Mutex<Option<LastFailure>>,
     histogram: prometheus::Histogram,
+    pub(super) standing: Standing<W>,
+    pub(super) shadow: Shadow<W>,
 }
+
+/// Releases that answer, in the order of `Cell::answered`.
+const ANSWERING: [Rung; 3] = [Rung::Candidate, Rung::Component, Rung::Previous];
 
 /// Kept apart by two cache lines, so that threads do not disturb each other.
 #[repr(align(128))]
 struct Cell<W: World> {
     inner: Mutex<Inner<W>>,
-    /// Calls that the component answered here. Written under the lock only, read without it.
-    component: AtomicU64,
+    /// Calls that a release answered here, in the order of `ANSWERING`. Written under the lock only, read without it.
+    answered: [AtomicU64; ANSWERING.len()],
     native: AtomicU64,
 }
 
@@ -56,22 +68,70 @@ struct Cell<W: World> {
 type Kept<W> = (Arc<Release<W>>, Box<Instance<W>>);
 
 struct Inner<W: World> {
-    instance: Option<Kept<W>>,
+    kept: [Option<Kept<W>>; ANSWERING.len()],
     latency: Latency,
+}
+
+impl<W: World> Inner<W> {
+    fn take(&mut self, release: &Arc<Release<W>>) -> Option<Kept<W>> {
+        self.kept
+            .iter_mut()
+            .find(|place| place.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, release)))?
+            .take()
+    }
+
+    /// Gives back what had no place.
+    fn put(&mut self, kept: Kept<W>) -> Option<Kept<W>> {
+        match self.kept.iter_mut().find(|place| place.is_none()) {
+            Some(place) => place.replace(kept),
+            None => Some(kept),
+        }
+    }
 }
 
 /// What a slot has counted.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// Calls that the component answered.
+    /// Calls by who answered: the candidate, the active release, the previous one, the native default, the static decision.
+    pub candidate: u64,
     pub component: u64,
-    /// Calls that the native default answered.
+    pub previous: u64,
     pub native: u64,
+    pub fixed: u64,
     /// By kind, in the order of `FailureKind::ALL`.
     pub failures: [u64; FailureKind::ALL.len()],
     pub swaps: u64,
     pub refusals: u64,
     pub latency: Latency,
+}
+
+impl Counts {
+    /// Calls by who answered.
+    #[must_use]
+    pub const fn by_rung(&self) -> [(Rung, u64); 5] {
+        [
+            (Rung::Candidate, self.candidate),
+            (Rung::Component, self.component),
+            (Rung::Previous, self.previous),
+            (Rung::Native, self.native),
+            (Rung::Static, self.fixed),
+        ]
+    }
+
+    /// All calls.
+    #[must_use]
+    pub const fn calls(&self) -> u64 {
+        self.candidate + self.component + self.previous + self.native + self.fixed
+    }
+}
+
+/// What a release answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<R> {
+    pub answer: R,
+    pub rung: Rung,
+    /// The release, none when no release answered.
+    pub release: Option<Tag>,
 }
 
 impl<W: World> Slot<W> {
@@ -80,62 +140,92 @@ impl<W: World> Slot<W> {
     pub fn new(cells: usize, histogram: prometheus::Histogram) -> Self {
         let cell = |_| Cell {
             inner: Mutex::new(Inner {
-                instance: None,
+                kept: [const { None }; ANSWERING.len()],
                 latency: Latency::default(),
             }),
-            component: AtomicU64::new(0),
+            answered: Default::default(),
             native: AtomicU64::new(0),
         };
         Self {
-            current: ArcSwapOption::empty(),
+            ladder: ArcSwap::default(),
             cells: (0..cells.max(1)).map(cell).collect(),
-            failures: std::array::from_fn(|_| AtomicU64::new(0)),
+            failures: Default::default(),
+            fixed: AtomicU64::new(0),
             swaps: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             last_refusal: Mutex::new(None),
             last_failure: Mutex::new(None),
             histogram,
+            standing: Standing::default(),
+            shadow: Shadow::default(),
         }
     }
 
-    /// Asks the policy in the slot. None when there is none, when it is held back, or when it failed: the caller then asks
-    /// the native default.
-    pub fn call<R>(&self, ticks: u64, ask: impl FnOnce(&mut Instance<W>) -> Result<R, Failure>) -> Option<R> {
+    /// Asks the releases in the slot, one after the other until one answers: the candidate if it takes this key, the active
+    /// one, the previous one. None when there is none, when all are held back, or when all failed: the caller then asks the native
+    /// default. `key` is what must not meet two policies; it is only asked for during a rollout.
+    pub fn call<R>(
+        &self,
+        key: impl Fn() -> Option<u64>,
+        ticks: u64,
+        ask: impl Fn(&mut Instance<W>) -> Result<R, Failure>,
+    ) -> Option<Answered<R>> {
         let home = thread_number() % self.cells.len();
-        let answer = self.try_call(home, ticks, ask);
-        if answer.is_none()
-            && let Some(cell) = self.cells.get(home)
-        {
+        let ladder = self.ladder.load();
+        let canary = ladder
+            .canary
+            .as_ref()
+            .filter(|canary| key().is_some_and(|key| canary.takes(key)))
+            .map(|canary| &canary.release);
+        let rungs = [canary, ladder.active.as_ref(), ladder.previous.as_ref()];
+        for (place, release) in rungs.into_iter().enumerate() {
+            let Some(release) = release else { continue };
+            match self.attempt(home, place, &ladder, release, ticks, &ask) {
+                Ok(Some(answer)) => {
+                    return Some(Answered {
+                        answer,
+                        rung: ANSWERING.get(place).copied().unwrap_or(Rung::Component),
+                        release: Some(release.tag),
+                    });
+                }
+                Ok(None) => {}
+                Err(Busy) => break,
+            }
+        }
+        if let Some(cell) = self.cells.get(home) {
             cell.native.fetch_add(1, Ordering::Relaxed);
         }
-        answer
+        None
     }
 
-    fn try_call<R>(
+    /// What one release answers; none when it is held back or failed.
+    fn attempt<R>(
         &self,
         home: usize,
+        place: usize,
+        ladder: &Arc<Ladder<W>>,
+        release: &Arc<Release<W>>,
         ticks: u64,
-        ask: impl FnOnce(&mut Instance<W>) -> Result<R, Failure>,
-    ) -> Option<R> {
-        let current = self.current.load();
-        let release = current.as_ref()?;
+        ask: &impl Fn(&mut Instance<W>) -> Result<R, Failure>,
+    ) -> Result<Option<R>, Busy> {
         if !release.breaker.admits() {
-            return None;
+            return Ok(None);
         }
-        let Some((answered, mut cell)) = self.free_cell(home) else {
+        let Some((number, cell, mut inner)) = self.free_cell(home) else {
             self.count(&Failure {
                 kind: FailureKind::Busy,
                 detail: "every instance is busy".to_owned(),
             });
-            return None;
+            release.tally.failed(FailureKind::Busy);
+            return Err(Busy);
+        };
+        let Some(answered) = cell.answered.get(place) else {
+            return Ok(None);
         };
         let calls = answered.load(Ordering::Relaxed);
         let started = calls.is_multiple_of(W::SAMPLE).then(Instant::now);
         // Out of the cell for the time of the call: whatever ends it badly, the cell is left without it.
-        let kept = cell
-            .instance
-            .take()
-            .filter(|(of, instance)| Arc::ptr_eq(of, release) && !instance.is_worn());
+        let kept = inner.take(release).filter(|(_, instance)| !instance.is_worn());
         let made = match kept {
             Some(kept) => Ok(kept),
             None => release
@@ -144,49 +234,63 @@ impl<W: World> Slot<W> {
         };
         let outcome = made.and_then(|(of, mut instance)| {
             let answer = instance.run(ticks, ask)?;
-            cell.instance = Some((of, instance));
+            release.tally.memory(instance.memory());
+            // A ladder that was exchanged during the call may be without this release, and then nobody would look for its
+            // instances any more. An exchange after this look still has this cell to clean.
+            let now = self.ladder.load();
+            if Arc::ptr_eq(&now, ladder) || now.has(&of) {
+                drop(inner.put((of, instance)));
+            }
             Ok(answer)
         });
         match outcome {
             Ok(answer) => {
                 answered.store(calls + 1, Ordering::Relaxed);
+                release.tally.answered(number);
                 if let Some(started) = started {
                     let took = started.elapsed();
-                    cell.latency.add(took);
+                    inner.latency.add(took);
+                    release.tally.timed(took);
+                    release.observe(took);
                     self.histogram.observe(took.as_secs_f64());
                 }
                 if release.breaker.succeeded() {
-                    tracing::info!(slot = W::SLOT.as_str(), "the policy answers again");
+                    tracing::info!(
+                        slot = W::SLOT.as_str(),
+                        release = release.tag.as_str(),
+                        "the policy answers again"
+                    );
                 }
-                Some(answer)
+                Ok(Some(answer))
             }
             Err(failure) => {
-                drop(cell);
+                drop(inner);
                 self.failed(release, failure);
-                None
+                Ok(None)
             }
         }
     }
 
     /// A cell that no other thread uses at the moment, the caller's own first.
-    fn free_cell(&self, home: usize) -> Option<(&AtomicU64, MutexGuard<'_, Inner<W>>)> {
+    fn free_cell(&self, home: usize) -> Option<(usize, &Cell<W>, MutexGuard<'_, Inner<W>>)> {
         let (before, after) = self.cells.split_at(home);
-        after
-            .iter()
-            .chain(before)
-            .find_map(|cell| Some((&cell.component, cell.inner.try_lock()?)))
+        let numbered = (home..).zip(after).chain((0..).zip(before));
+        numbered
+            .into_iter()
+            .find_map(|(number, cell)| Some((number, cell, cell.inner.try_lock()?)))
     }
 
-    fn failed(&self, release: &Release<W>, failure: Failure) {
+    pub(super) fn failed(&self, release: &Release<W>, failure: Failure) {
         let paused = release.breaker.failed();
-        let slot = W::SLOT.as_str();
+        let (slot, tag) = (W::SLOT.as_str(), release.tag.as_str());
         if let Some(pause) = paused {
-            tracing::warn!(slot, kind = failure.kind.as_str(), detail = %failure.detail, pause_ms = pause.as_millis(),
-                "the policy keeps failing; the native default answers");
+            tracing::warn!(slot, release = tag, kind = failure.kind.as_str(), detail = %failure.detail,
+                pause_ms = pause.as_millis(), "the policy keeps failing; the next of its ladder answers");
         } else {
-            tracing::debug!(slot, kind = failure.kind.as_str(), detail = %failure.detail, "the policy failed");
+            tracing::debug!(slot, release = tag, kind = failure.kind.as_str(), detail = %failure.detail, "the policy failed");
         }
         self.count(&failure);
+        release.tally.failed(failure.kind);
         *self.last_failure.lock() = Some(LastFailure {
             failure,
             at: SystemClock.now(),
@@ -210,32 +314,79 @@ impl<W: World> Slot<W> {
         }
     }
 
-    /// Puts a release into the slot with one pointer exchange. Calls in flight end on the release they started on. Every
-    /// worker that has an instance gets one of the new release, so that no call has to wait for one.
-    pub fn install(&self, release: Arc<Release<W>>, tried: Option<Instance<W>>) {
-        let replaced = self.current.swap(Some(Arc::clone(&release))).is_some();
-        if replaced {
-            self.swaps.fetch_add(1, Ordering::Relaxed);
+    /// The native default's answer; should it panic, the static decision.
+    pub fn natively<R>(&self, native: impl FnOnce() -> R, fixed: impl FnOnce() -> R) -> Answered<R> {
+        let answered = |answer, rung| Answered {
+            answer,
+            rung,
+            release: None,
+        };
+        match catch_unwind(AssertUnwindSafe(native)) {
+            Ok(answer) => answered(answer, Rung::Native),
+            Err(_) => {
+                self.fixed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(
+                    slot = W::SLOT.as_str(),
+                    "the native default panicked; the static decision stands"
+                );
+                answered(fixed(), Rung::Static)
+            }
         }
+    }
+
+    /// Puts one release into the slot, alone.
+    pub fn install(&self, release: Arc<Release<W>>, tried: Option<Instance<W>>) {
+        let ladder = Ladder {
+            active: Some(release),
+            ..Ladder::default()
+        };
+        self.exchange(ladder, tried);
+    }
+
+    /// Puts a ladder into the slot with one pointer exchange. Calls in flight end on the releases they started on. Every worker
+    /// that has an instance gets one of the new active release, so that no call has to wait for one; instances of releases that are
+    /// in no place of the ladder any more are gone when this returns.
+    pub(super) fn exchange(&self, ladder: Ladder<W>, tried: Option<Instance<W>>) {
+        let ladder = Arc::new(ladder);
+        let replaces = match (&self.ladder.load().active, &ladder.active) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+            _ => false,
+        };
+        self.swaps.fetch_add(u64::from(replaces), Ordering::Relaxed);
+        self.ladder.store(Arc::clone(&ladder));
         let mut tried = tried.map(Box::new);
         for (number, cell) in self.cells.iter().enumerate() {
-            let used = cell.inner.lock().instance.is_some();
-            if !used && number > 0 {
-                continue;
-            }
-            let fresh = tried.take().or_else(|| release.instance().ok().map(Box::new));
+            let mut stale = [const { None::<Kept<W>> }; ANSWERING.len()];
             let mut inner = cell.inner.lock();
-            let stale = inner.instance.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &release));
-            let old = if stale {
-                std::mem::replace(
-                    &mut inner.instance,
-                    fresh.map(|instance| (Arc::clone(&release), instance)),
-                )
-            } else {
-                None
+            let used = inner.kept.iter().any(Option::is_some);
+            for (place, gone) in inner.kept.iter_mut().zip(&mut stale) {
+                if place.as_ref().is_some_and(|(of, _)| !ladder.has(of)) {
+                    *gone = place.take();
+                }
+            }
+            let lacks = ladder
+                .active
+                .as_ref()
+                .filter(|active| !inner.kept.iter().flatten().any(|(of, _)| Arc::ptr_eq(of, active)));
+            drop(inner);
+            drop(stale);
+            let Some(active) = lacks.filter(|_| used || number == 0) else {
+                continue;
+            };
+            // Made while the cell is free: a call that comes meanwhile makes its own, and this one is surplus.
+            let Some(fresh) = tried.take().or_else(|| active.instance().ok().map(Box::new)) else {
+                continue;
+            };
+            let mut inner = cell.inner.lock();
+            let surplus = match inner.take(active) {
+                Some(made) => {
+                    drop(inner.put(made));
+                    Some((Arc::clone(active), fresh))
+                }
+                None => inner.put((Arc::clone(active), fresh)),
             };
             drop(inner);
-            drop(old);
+            drop(surplus);
         }
     }
 
@@ -251,10 +402,16 @@ impl<W: World> Slot<W> {
         });
     }
 
-    /// The release in the slot.
+    /// The active release.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Release<W>>> {
-        self.current.load_full()
+        self.ladder.load().active.clone()
+    }
+
+    /// The ladder.
+    #[must_use]
+    pub fn ladder(&self) -> Arc<Ladder<W>> {
+        self.ladder.load_full()
     }
 
     /// The last refusal.
@@ -272,24 +429,35 @@ impl<W: World> Slot<W> {
     /// What was counted since the start. Never waits: the times of a worker that is in a call are left out.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let fixed = load(&self.fixed);
         let mut counts = Counts {
-            swaps: self.swaps.load(Ordering::Relaxed),
-            refusals: self.refusals.load(Ordering::Relaxed),
+            fixed,
+            swaps: load(&self.swaps),
+            refusals: load(&self.refusals),
             ..Counts::default()
         };
         for (sum, counter) in counts.failures.iter_mut().zip(&self.failures) {
-            *sum = counter.load(Ordering::Relaxed);
+            *sum = load(counter);
         }
         for cell in &self.cells {
-            counts.native += cell.native.load(Ordering::Relaxed);
-            counts.component += cell.component.load(Ordering::Relaxed);
+            let [candidate, component, previous] = &cell.answered;
+            counts.candidate += load(candidate);
+            counts.component += load(component);
+            counts.previous += load(previous);
+            counts.native += load(&cell.native);
             if let Some(inner) = cell.inner.try_lock() {
                 counts.latency.merge(&inner.latency);
             }
         }
+        // Each of these was counted as a native one when no release answered.
+        counts.native = counts.native.saturating_sub(fixed);
         counts
     }
 }
+
+/// No cell was free.
+struct Busy;
 
 /// A small number of the calling thread, the same for its whole life.
 fn thread_number() -> usize {

@@ -1,31 +1,8 @@
-//! The three slots by name. One spelling in files, metrics, logs and reports.
+//! What the coordinator knows of each slot beyond its name: file, interfaces, bundled component.
 
-use serde::Serialize;
-use utoipa::ToSchema;
-
-/// Where a policy is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum SlotName {
-    HostSelection,
-    RateLimit,
-    NpcTransform,
-}
+pub use crate::domain::slot::SlotName;
 
 impl SlotName {
-    /// Every slot, in the order of reports.
-    pub const ALL: [Self; 3] = [Self::HostSelection, Self::RateLimit, Self::NpcTransform];
-
-    /// The name, which is also the name of the WIT world.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::HostSelection => "host-selection",
-            Self::RateLimit => "rate-limit",
-            Self::NpcTransform => "npc-transform",
-        }
-    }
-
     /// The file in the policy folder that takes the slot.
     #[must_use]
     pub const fn file(self) -> &'static str {
@@ -54,12 +31,6 @@ impl SlotName {
             Self::RateLimit => "attributes",
             Self::NpcTransform => "npcs",
         }
-    }
-
-    /// Reads a name.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|slot| slot.as_str() == text)
     }
 
     /// The component that is built into the coordinator.

@@ -25,7 +25,10 @@ impl<C: Default> GuestState<C> {
         Self {
             call: C::default(),
             slot,
-            memory: MemoryCap { used: 0 },
+            memory: MemoryCap {
+                used: 0,
+                most: limits::MEMORY_BYTES,
+            },
             log_lines: limits::LOG_LINES,
             wasi: None,
         }
@@ -36,6 +39,19 @@ impl<C> GuestState<C> {
     /// Gives the next call its full log budget.
     pub const fn refill(&mut self) {
         self.log_lines = limits::LOG_LINES;
+    }
+
+    /// Narrows the cap on the instance's memory, in bytes.
+    pub const fn cap_memory(&mut self, most: usize) {
+        if most < self.memory.most {
+            self.memory.most = most;
+        }
+    }
+
+    /// Linear memory that the instance has, in bytes.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.memory.used
     }
 
     /// The cap on the instance's memory.
@@ -85,6 +101,7 @@ struct EmptyWasi {
 /// Caps what one instance may hold.
 pub struct MemoryCap {
     used: usize,
+    most: usize,
 }
 
 /// The guest wanted more memory or table than it may have. Ends the call.
@@ -99,10 +116,10 @@ pub struct MemoryCapReached {
 impl ResourceLimiter for MemoryCap {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.used.saturating_sub(current).saturating_add(desired);
-        if wanted > limits::MEMORY_BYTES {
+        if wanted > self.most {
             return Err(wasmtime::Error::new(MemoryCapReached {
                 wanted,
-                most: limits::MEMORY_BYTES,
+                most: self.most,
                 unit: "bytes",
             }));
         }

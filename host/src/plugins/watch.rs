@@ -139,7 +139,7 @@ fn settle(inbox: &Receiver<Signal>) -> bool {
 /// The folder and what was last read of it.
 struct Folder {
     dir: PathBuf,
-    /// None: no file, the bundled policy serves.
+    /// None: no file, what is desired serves.
     seen: HashMap<SlotName, Option<Mark>>,
 }
 
@@ -162,9 +162,10 @@ impl Folder {
             if self.seen.get(&slot.name()) == Some(&mark) {
                 continue;
             }
-            let taken = mark.is_some() && slot.offer_file(&runtime.loader, &path);
-            if !taken && (mark.is_none() || slot.is_empty()) {
-                slot.offer_bundled(&runtime.loader);
+            if mark.is_some() {
+                slot.offer_file(&runtime.loader, &path, runtime.trust.required);
+            } else {
+                slot.without_file();
             }
             self.seen.insert(slot.name(), mark);
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::fleet::Fleet;
 pub use crate::domain::bucket::{BucketAnswer, BucketDraw};
@@ -97,6 +98,16 @@ pub trait Leases: Send + Sync {
     async fn release(&self, name: &str, fence: Fence) -> Result<bool>;
 }
 
+/// Wakes nodes up that wait for news. Nobody may rely on it: a lost wake-up costs time only.
+#[async_trait]
+pub trait Wakeups: Send + Sync {
+    /// Wakes whoever listens to `topic`, on this node and on others.
+    async fn wake(&self, topic: &str) -> Result<()>;
+
+    /// Listens to a topic. The number changes with each wake-up, and when one may have been missed.
+    fn listen(&self, topic: &str) -> watch::Receiver<u64>;
+}
+
 /// Whether live state answers.
 #[async_trait]
 pub trait LiveHealth: Send + Sync {
@@ -114,6 +125,7 @@ pub struct Live {
     pub buckets: Arc<dyn TokenBuckets>,
     pub leases: Arc<dyn Leases>,
     pub fleet: Arc<dyn Fleet>,
+    pub wakeups: Arc<dyn Wakeups>,
     pub health: Arc<dyn LiveHealth>,
 }
 

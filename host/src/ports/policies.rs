@@ -42,10 +42,30 @@ pub struct HostPick {
 /// Who answered a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rung {
-    /// The policy component in the slot.
+    /// The candidate of a rollout.
+    Candidate,
+    /// The active release in the slot.
     Component,
+    /// The release that was active before.
+    Previous,
     /// The native default.
     Native,
+    /// The fixed decision that stands when even the native default fails.
+    Static,
+}
+
+impl Rung {
+    /// The name in metrics, records and reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Component => "component",
+            Self::Previous => "previous",
+            Self::Native => "native",
+            Self::Static => "static",
+        }
+    }
 }
 
 /// Slot `host-selection`.

@@ -1,4 +1,4 @@
-//! Durable truth: hosts, zones, sessions and refresh-token families.
+//! Durable truth: hosts, zones, sessions, refresh-token families; releases have a file of their own.
 //!
 //! Every method that changes something has committed when it returns `Ok`. Rules that must hold under concurrency
 //! (ownership, capacity, transitions) are decided inside the method's own transaction, never by the caller between
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::releases::ReleaseRepository;
 use crate::domain::clock::Timestamp;
 use crate::domain::host::{Host, HostStatus, Measurements, Registration};
 use crate::domain::session::{FallbackReason, Session, SessionKey, SessionStatus};
@@ -292,6 +293,7 @@ pub struct Storage {
     pub zones: Arc<dyn ZoneRepository>,
     pub sessions: Arc<dyn SessionRepository>,
     pub refresh: Arc<dyn RefreshRepository>,
+    pub releases: Arc<dyn ReleaseRepository>,
     pub health: Arc<dyn StorageHealth>,
 }
 

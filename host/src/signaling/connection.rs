@@ -470,5 +470,6 @@ pub(super) fn error_frame(error: &AppError) -> String {
         | AppError::WrongState(text)
         | AppError::Unauthorized(text)
         | AppError::Forbidden(text) => wire::error(text, ""),
+        AppError::Refused(refused) => wire::error(&refused.to_string(), ""),
     }
 }

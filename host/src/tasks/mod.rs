@@ -10,6 +10,7 @@ mod host_timeout;
 mod lease;
 mod metrics;
 mod npcs;
+mod releases;
 mod session_health;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub fn start(app: &Arc<App>, node: &str, tracker: &TaskTracker, shutdown: &Cance
         leases,
         node.to_owned(),
     )?;
+    releases::start(app, tracker, shutdown);
     let tasks = &app.config.tasks;
     let host_timeout = app.config.p2p.host_heartbeat_timeout;
     driver.every(HEARTBEAT_FLUSH, heartbeats::HeartbeatFlush { app: app.clone() });

@@ -139,9 +139,15 @@ fn limit_headers(headers: &mut HeaderMap, bucket: &BucketAnswer) {
     headers.insert(X_RATELIMIT_RESET, HeaderValue::from(bucket.reset_at.unix_seconds()));
 }
 
-/// Whether no policy may refuse: probes have to work, and operators have to see which policy it is that refuses.
+/// Whether no policy may refuse: probes have to work, and operators have to see which policy it is that
+/// refuses, and to go back to another.
 fn never_refused(surface: Surface, caller: Caller, template: Option<&str>) -> bool {
-    surface == Surface::Exempt || (caller == Caller::Operator && template == Some("/plugins"))
+    surface == Surface::Exempt || (caller == Caller::Operator && template.is_some_and(is_about_policies))
+}
+
+/// What an operator needs to see a policy that refuses, and to have another one serve.
+fn is_about_policies(template: &str) -> bool {
+    template == "/plugins" || template.starts_with("/plugins/")
 }
 
 /// Which limit a route falls under. Health, the root, metrics and the documentation are exempt.

@@ -6,6 +6,7 @@ pub mod health;
 pub mod hosts;
 pub mod monitoring;
 pub mod plugins;
+pub mod releases;
 pub mod root;
 pub mod sessions;
 pub mod zones;

@@ -4,6 +4,7 @@ pub(super) mod board;
 mod buckets;
 mod fleet;
 mod leases;
+mod wakeups;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub fn open() -> Live {
         buckets: Arc::new(Buckets::new(MOST)),
         leases: Arc::new(leases::Held::default()),
         fleet: Arc::new(fleet::MemoryFleet::default()),
+        wakeups: Arc::new(wakeups::Counters::default()),
         health: Arc::new(Memory),
     }
 }

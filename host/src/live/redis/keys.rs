@@ -64,6 +64,12 @@ impl Keys {
         self.name(&["hosts"])
     }
 
+    /// The channel on which nodes wake each other up.
+    #[must_use]
+    pub fn wakeups(self, topic: &str) -> String {
+        self.name(&["wakeups", topic])
+    }
+
     /// Tells one life of the server's data from the next.
     #[must_use]
     pub fn epoch(self) -> String {

@@ -14,6 +14,7 @@ mod status;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod wakeups;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ fn compose(connection: &Connection, node: &str, given_time: bool) -> Live {
         buckets: Arc::new(buckets::SharedBuckets::new(connection.clone(), given_time)),
         leases: Arc::new(leases::SharedLeases(connection.clone())),
         fleet: Arc::new(fleet::RedisFleet::new(connection.clone())),
+        wakeups: Arc::new(wakeups::Channels(connection.clone())),
         health: Arc::new(Health(connection.clone())),
     }
 }

@@ -28,7 +28,7 @@ fn the_bundled_policies_pass_every_step() {
         let report = check(&path, None, &[]).unwrap();
         assert!(report.accepted, "{report}");
         assert_eq!(report.slot, Some(slot));
-        assert_eq!(report.steps.len(), 10, "{report}");
+        assert_eq!(report.steps.len(), 11, "{report}");
         assert_eq!(report.digest, Some(digest(slot.bundled())));
     }
 }

@@ -29,8 +29,7 @@ impl Running {
         prepare(folder.path());
         let config = PluginsConfig {
             dir: Some(folder.path().join("policies")),
-            settings: Vec::new(),
-            native_only: false,
+            ..PluginsConfig::default()
         };
         let metrics = metrics();
         let runtime = PluginRuntime::start(&config, data.path(), Arc::clone(&metrics)).unwrap();
@@ -164,8 +163,7 @@ fn a_folder_that_cannot_be_is_named() {
     std::fs::write(data.path().join("file"), b"").unwrap();
     let config = PluginsConfig {
         dir: Some(data.path().join("file/policies")),
-        settings: Vec::new(),
-        native_only: false,
+        ..PluginsConfig::default()
     };
     let error = PluginRuntime::start(&config, data.path(), metrics()).err().unwrap();
     assert!(format!("{error:#}").contains("PLUGIN_DIR"), "{error:#}");
@@ -178,6 +176,7 @@ fn native_mode_loads_nothing() {
         dir: None,
         settings: vec![("RATE_LIMIT_API_REQUESTS".to_owned(), "7".to_owned())],
         native_only: true,
+        ..PluginsConfig::default()
     };
     let runtime = PluginRuntime::start(&config, data.path(), metrics()).unwrap();
     let answer = runtime

@@ -11,8 +11,10 @@ pub(crate) mod health;
 pub(crate) mod hosts;
 pub(crate) mod leases;
 pub(crate) mod refresh;
+pub(crate) mod releases;
 pub(crate) mod sessions;
 pub(crate) mod sessions_race;
+pub(crate) mod wakeups;
 pub(crate) mod zones;
 
 use std::collections::BTreeMap;
@@ -54,6 +56,10 @@ macro_rules! storage_contract {
                 purges, counts_live_sessions, sums, outlives_its_host,
             ]
             sessions_race: [players_race_for_room, activations_race, openings_race, ends_race, moves_race]
+            releases: [
+                stores_and_lists, a_signature_may_follow, components_are_shared_and_pruned, one_change_wins,
+                changes_race, audits, nodes_report,
+            ]
             refresh: [rotates, reuse_revokes_the_family, refuses_expired_and_unknown, presentations_race, purges]
         }
     };
@@ -81,6 +87,7 @@ macro_rules! live_contract {
                 a_mailbox_is_bounded, who_does_not_come_back_is_reaped, nodes_live_while_they_say_so,
                 a_node_announces_what_it_has, joins_race,
             ]
+            wakeups: [wakes_who_listens, wakes_are_not_lost_between_two_waits]
             leases: [
                 one_holder_at_a_time, a_release_makes_room_at_once, leases_end_by_themselves, renewals_keep_a_lease,
                 holders_race,
@@ -211,7 +218,11 @@ pub(crate) fn done(answer: Changed) -> Session {
 /// The port's own text says which methods there are; the checks' text says which are called.
 mod coverage {
     const PORTS: [(&str, &str, &str); 2] = [
-        ("store", "Storage", include_str!("../storage.rs")),
+        (
+            "store",
+            "Storage",
+            concat!(include_str!("../storage.rs"), include_str!("../releases.rs")),
+        ),
         (
             "live",
             "Live",
@@ -219,7 +230,7 @@ mod coverage {
         ),
     ];
 
-    const CHECKS: [&str; 10] = [
+    const CHECKS: [&str; 12] = [
         include_str!("board.rs"),
         include_str!("buckets.rs"),
         include_str!("fleet.rs"),
@@ -227,8 +238,10 @@ mod coverage {
         include_str!("hosts.rs"),
         include_str!("leases.rs"),
         include_str!("refresh.rs"),
+        include_str!("releases.rs"),
         include_str!("sessions.rs"),
         include_str!("sessions_race.rs"),
+        include_str!("wakeups.rs"),
         include_str!("zones.rs"),
     ];
 

@@ -9,6 +9,7 @@ mod hosts;
 mod lease;
 mod moment;
 mod refresh;
+mod releases;
 mod sessions;
 mod sql;
 mod zones;
@@ -70,6 +71,7 @@ pub async fn open(url: &str, limits: Limits) -> anyhow::Result<Storage> {
         zones: database.clone(),
         sessions: database.clone(),
         refresh: database.clone(),
+        releases: database.clone(),
         health: database,
     })
 }

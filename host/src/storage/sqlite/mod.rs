@@ -7,6 +7,7 @@
 mod hosts;
 mod log;
 mod refresh;
+mod releases;
 mod sessions;
 mod zones;
 
@@ -68,6 +69,7 @@ pub async fn open(path: &Path, pool: u32) -> anyhow::Result<Storage> {
         zones: database.clone(),
         sessions: database.clone(),
         refresh: database.clone(),
+        releases: database.clone(),
         health: database,
     })
 }

@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::app::hosts;
+use crate::app::releases::Releases;
+use crate::app::releases::idle::Idle;
 use crate::config::{Mode, Source, load};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::host::{Host, HostStatus, Measurements, Registration};
@@ -130,6 +132,7 @@ impl Fixture {
                 rate_limit: policies.clone(),
                 npc_transform: policies,
             },
+            releases: Releases::new(Arc::new(Idle), "node".to_owned()),
             peers: peers.clone(),
             npcs: None,
             metrics: Arc::new(Metrics::new("test").unwrap()),

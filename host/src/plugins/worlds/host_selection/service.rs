@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Bound, ask, native};
+use super::{Answer, Bound, Question, ask, native};
 use crate::domain::host::Host;
+use crate::plugins::ladder;
 use crate::plugins::limits;
 use crate::plugins::slot::Slot;
 use crate::plugins::turns::Turns;
@@ -31,24 +32,35 @@ impl HostChoice {
 #[async_trait]
 impl HostSelection for HostChoice {
     fn score(&self, host: &Host) -> f64 {
-        self.slot
-            .call(limits::DECISION_TICKS, |instance| ask::score(instance, host))
-            .unwrap_or_else(|| native::score(host))
+        let score = self
+            .slot
+            // Scores of different policies do not compare, so no share of the hosts is scored by a candidate.
+            .call(|| None, limits::DECISION_TICKS, |instance| ask::score(instance, host))
+            .unwrap_or_else(|| self.slot.natively(|| native::score(host), || 0.0))
+            .answer;
+        if self.slot.shadow.samples() {
+            self.slot.shadow.show(Question::score(host), Answer::Score(score));
+        }
+        score
     }
 
     async fn rank(&self, request: HostRequest, candidates: Vec<HostCandidate>) -> (Vec<HostPick>, Rung) {
         let candidates = ask::best(candidates);
+        let zone = || Some(ladder::key(&[request.zone.zone_id.as_bytes()]));
         let answer = self
             .turns
             .take(&self.slot, || {
-                self.slot.call(limits::RANK_TICKS, |instance| {
+                self.slot.call(zone, limits::RANK_TICKS, |instance| {
                     ask::rank(instance, &request, &candidates)
                 })
             })
             .await;
-        match answer {
-            Some(picks) => (picks, Rung::Component),
-            None => (native::rank(&request, &candidates), Rung::Native),
+        // The static decision picks nobody: players use the game server.
+        let answered = answer.unwrap_or_else(|| self.slot.natively(|| native::rank(&request, &candidates), Vec::new));
+        if answered.rung != Rung::Candidate && self.slot.shadow.samples() {
+            let question = Question::rank(&request, &candidates);
+            self.slot.shadow.show(question, Answer::rank(&answered.answer));
         }
+        (answered.answer, answered.rung)
     }
 }

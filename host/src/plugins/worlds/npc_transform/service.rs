@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Bound, Npc, ask, native};
+use super::{Answer, Bound, Npc, Question, ask, native};
+use crate::plugins::ladder;
 use crate::plugins::limits;
 use crate::plugins::slot::Slot;
 use crate::plugins::turns::Turns;
@@ -31,20 +32,29 @@ impl NpcView {
 impl NpcTransforming for NpcView {
     async fn transform(&self, frame: NpcFrame) -> Vec<Npc> {
         if frame.npcs.len() > limits::NPCS {
-            return native::transform(frame.npcs);
+            return self.slot.natively(|| native::transform(frame.npcs), Vec::new).answer;
         }
+        let shown = self.slot.shadow.samples().then(|| Question::of(&frame));
         let frame = Arc::new(frame);
+        // All sessions of a zone see one frame, so it is the zone that must not meet two policies.
+        let zone = || Some(ladder::key(&[frame.zone_id.as_bytes()]));
         let changes = self
             .turns
             .take(&self.slot, || {
-                self.slot
-                    .call(limits::TRANSFORM_TICKS, |instance| ask::transform(instance, &frame))
+                self.slot.call(zone, limits::TRANSFORM_TICKS, |instance| {
+                    ask::transform(instance, &frame)
+                })
             })
             .await;
         let npcs = Arc::try_unwrap(frame).map_or_else(|shared| shared.npcs.clone(), |frame| frame.npcs);
-        match changes {
-            Some(changes) => changes.apply(npcs),
-            None => native::transform(npcs),
+        let npcs = match changes {
+            Some(changes) => changes.answer.apply(npcs),
+            // The static decision shows nothing rather than what peers must not see.
+            None => self.slot.natively(|| native::transform(npcs), Vec::new).answer,
+        };
+        if let Some(question) = shown {
+            self.slot.shadow.show(question, Answer { npcs: npcs.clone() });
         }
+        npcs
     }
 }

@@ -31,3 +31,20 @@ pub(super) fn decide(limits: &Limits, surface: Surface) -> LimitDecision {
         }),
     }
 }
+
+/// The static decision, when even the native default fails: the numbers that the bundled policy has without settings.
+pub(super) fn fixed(surface: Surface) -> LimitDecision {
+    match surface {
+        Surface::Exempt => LimitDecision::Unlimited,
+        Surface::Api | Surface::Auth | Surface::Websocket => LimitDecision::One(Draw {
+            scope: Scope::Ip,
+            bucket: FIXED_BUCKET,
+            capacity: 100,
+            window_seconds: 60,
+            cost: 1,
+        }),
+    }
+}
+
+/// A bucket that no policy of ours draws on.
+const FIXED_BUCKET: u32 = u32::MAX;

@@ -1,10 +1,12 @@
 //! The slot as the application calls it, with the native default behind it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rate_limit_policy::Limits;
 
-use super::{Bound, ask, native};
+use super::{Answer, Bound, Question, ask, native};
+use crate::plugins::ladder;
 use crate::plugins::limits;
 use crate::plugins::slot::Slot;
 use crate::ports::policies::{LimitDecision, LimitRequest, RateLimiting};
@@ -29,8 +31,28 @@ impl RateLimit {
 
 impl RateLimiting for RateLimit {
     fn decide(&self, request: &LimitRequest<'_>) -> LimitDecision {
-        self.slot
-            .call(limits::DECISION_TICKS, |instance| ask::decide(instance, request))
-            .unwrap_or_else(|| native::decide(&self.limits, request.surface))
+        let who = || Some(who(request));
+        let decision = self
+            .slot
+            .call(who, limits::DECISION_TICKS, |instance| ask::decide(instance, request))
+            .unwrap_or_else(|| {
+                let native = || native::decide(&self.limits, request.surface);
+                self.slot.natively(native, || native::fixed(request.surface))
+            })
+            .answer;
+        if self.slot.shadow.samples() {
+            let (question, answer) = (Question::of(request), Answer::from(&decision));
+            self.slot.shadow.show(question, answer);
+        }
+        decision
+    }
+}
+
+/// The player, or the address of whoever is none.
+fn who(request: &LimitRequest<'_>) -> u64 {
+    match (request.player_id, request.ip) {
+        (Some(player), _) => ladder::key(&[player.as_bytes()]),
+        (None, IpAddr::V4(ip)) => ladder::key(&[&ip.octets()]),
+        (None, IpAddr::V6(ip)) => ladder::key(&[&ip.octets()]),
     }
 }

@@ -1,0 +1,180 @@
+//! The shadow of a slot: some of the questions that were answered are asked again, of a candidate, off the path of requests.
+//! Its answers are compared and never used. The queue is bounded; what it has no room for is dropped and counted.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+
+use crate::plugins::failure::FailureKind;
+use crate::plugins::instance::{Instance, Release};
+use crate::plugins::limits;
+use crate::plugins::worlds::World;
+
+/// The shadow of one slot, off at first.
+pub struct Shadow<W: World> {
+    /// Share of the calls, in parts of 2^32 less one. 0: off. All that a call without a shadow looks at.
+    share: AtomicU32,
+    running: ArcSwapOption<Running<W>>,
+}
+
+struct Running<W: World> {
+    release: Arc<Release<W>>,
+    queue: SyncSender<(W::Question, W::Answer)>,
+    counts: Arc<Counts>,
+}
+
+/// What a shadow has seen.
+#[derive(Default)]
+struct Counts {
+    compared: AtomicU64,
+    differences: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// What a shadow has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    pub compared: u64,
+    pub differences: u64,
+    pub dropped: u64,
+}
+
+impl<W: World> Default for Shadow<W> {
+    fn default() -> Self {
+        Self {
+            share: AtomicU32::new(0),
+            running: ArcSwapOption::empty(),
+        }
+    }
+}
+
+impl<W: World> Shadow<W> {
+    /// Whether this call is one that the shadow is to be shown.
+    #[must_use]
+    pub fn samples(&self) -> bool {
+        let share = self.share.load(Ordering::Relaxed);
+        share != 0 && random() <= share
+    }
+
+    /// Shows the shadow a question and what was answered. Never waits.
+    pub fn show(&self, question: W::Question, answer: W::Answer) {
+        let running = self.running.load();
+        let Some(running) = running.as_ref() else { return };
+        if let Err(TrySendError::Full(_)) = running.queue.try_send((question, answer)) {
+            running.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Shows this share (0 to 1) of the calls to `release` from now on. The same release again keeps its counts.
+    pub(super) fn start(&self, release: &Arc<Release<W>>, share: f64) {
+        let known = self.running.load_full();
+        if known.is_none_or(|running| !Arc::ptr_eq(&running.release, release)) {
+            let (queue, inbox) = sync_channel(limits::SHADOW_QUEUE);
+            let counts = Arc::new(Counts::default());
+            let (candidate, tally) = (Arc::clone(release), Arc::clone(&counts));
+            let started = std::thread::Builder::new()
+                .name("policy-shadow".to_owned())
+                .spawn(move || work(&candidate, &inbox, &tally));
+            if let Err(error) = started {
+                tracing::error!(%error, slot = W::SLOT.as_str(), "no thread for the shadow; nothing is compared");
+                return;
+            }
+            self.running.store(Some(Arc::new(Running {
+                release: Arc::clone(release),
+                queue,
+                counts,
+            })));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of the whole range"
+        )]
+        let parts = (share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+        self.share.store(parts, Ordering::Relaxed);
+    }
+
+    /// Shows nothing any more. The worker ends with what is in the queue.
+    pub(super) fn stop(&self) {
+        self.share.store(0, Ordering::Relaxed);
+        self.running.store(None);
+    }
+
+    /// What was seen of the release in the shadow.
+    #[must_use]
+    pub fn compared(&self) -> Compared {
+        let running = self.running.load();
+        let Some(counts) = running.as_ref().map(|running| &running.counts) else {
+            return Compared::default();
+        };
+        Compared {
+            compared: counts.compared.load(Ordering::Relaxed),
+            differences: counts.differences.load(Ordering::Relaxed),
+            dropped: counts.dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The release in the shadow.
+    #[must_use]
+    pub fn release(&self) -> Option<Arc<Release<W>>> {
+        self.running.load().as_ref().map(|running| Arc::clone(&running.release))
+    }
+}
+
+/// Asks the candidate until nobody can send any more.
+fn work<W: World>(release: &Arc<Release<W>>, inbox: &Receiver<(W::Question, W::Answer)>, counts: &Counts) {
+    let mut kept: Option<Instance<W>> = None;
+    while let Ok((question, given)) = inbox.recv() {
+        if !release.breaker.admits() {
+            counts.dropped.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let instance = match kept.take().filter(|instance| !instance.is_worn()) {
+            Some(instance) => Ok(instance),
+            None => release.instance(),
+        };
+        let answer = instance.and_then(|mut instance| {
+            let started = Instant::now();
+            let answer = instance.ask(&question)?;
+            release.tally.timed(started.elapsed());
+            release.tally.memory(instance.memory());
+            kept = Some(instance);
+            Ok(answer)
+        });
+        match answer {
+            Ok(answer) => {
+                release.breaker.succeeded();
+                release.tally.answered(0);
+                counts.compared.fetch_add(1, Ordering::Relaxed);
+                if answer != given {
+                    counts.differences.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(failure) => {
+                if failure.kind != FailureKind::Busy {
+                    release.breaker.failed();
+                }
+                release.tally.failed(failure.kind);
+                tracing::debug!(slot = W::SLOT.as_str(), release = release.tag.as_str(),
+                    kind = failure.kind.as_str(), detail = %failure.detail, "the candidate failed in the shadow");
+            }
+        }
+    }
+}
+
+/// A number that is good enough to sample by, without a lock (a linear congruential generator per thread).
+fn random() -> u32 {
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(getrandom::u64().unwrap_or(1));
+    }
+    let next = STATE
+        .get()
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    STATE.set(next);
+    u32::try_from(next >> 32).unwrap_or(0)
+}

@@ -21,6 +21,7 @@ mod http_zones;
 mod lifecycle;
 mod npcs;
 mod odd_input;
+mod plugin_tools;
 mod policies;
 mod policy_build;
 mod postgres;

@@ -12,6 +12,7 @@ use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::compile::compile;
 use super::limits;
 
 type Seal = Hmac<Sha256>;
@@ -67,7 +68,7 @@ impl Cache {
                 tracing::warn!(file = %path.display(), %error, "compiled policy is not ours; compiling again")
             }
         }
-        let component = Component::new(engine, bytes)?;
+        let component = compile(engine, bytes)?;
         if let Err(error) = component
             .serialize()
             .map_err(anyhow::Error::from)

@@ -13,6 +13,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, Linker};
 
 use super::cache::{Cache, Origin};
+use super::compile::compile;
 use super::contract::{self, Generation};
 use super::engine::PolicyEngine;
 use super::failure::{Failure, FailureKind, Refusal, Step, shortened};
@@ -387,7 +388,7 @@ impl Loader {
         let engine = self.engine.get();
         let compiled = match &self.cache {
             Some(cache) => cache.component(engine, digest, bytes),
-            None => Component::new(engine, bytes).map(|component| (component, Origin::Compiled)),
+            None => compile(engine, bytes).map(|component| (component, Origin::Compiled)),
         };
         compiled.map_err(|error| Refusal::new(Step::Compile, shortened(&format!("{error:#}"), limits::SUMMARY_BYTES)))
     }

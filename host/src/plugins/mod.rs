@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod build;
 pub mod cache;
 pub mod check;
+pub mod compile;
 pub mod contract;
 pub mod delivery;
 pub mod doctor;

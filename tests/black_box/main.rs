@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod designer;
 mod drain;
 mod durability;
 mod fleet;
@@ -21,11 +22,15 @@ mod http_zones;
 mod lifecycle;
 mod npcs;
 mod odd_input;
+mod plugin_tools;
 mod policies;
 mod policy_build;
 mod postgres;
 mod rate_limits;
 mod redis;
+mod releases;
+mod releases_fleet;
+mod releases_load;
 mod signaling;
 mod timeouts;
 mod webrtc;

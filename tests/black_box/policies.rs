@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 
 use crate::npcs::AiService;
 
-const SLOTS: [&str; 3] = ["host-selection", "rate-limit", "npc-transform"];
+pub(crate) const SLOTS: [&str; 3] = ["host-selection", "rate-limit", "npc-transform"];
 
-fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 /// The bundled component of a slot.
-fn bundled(slot: &str) -> Vec<u8> {
+pub(crate) fn bundled(slot: &str) -> Vec<u8> {
     std::fs::read(repository(&format!("plugins/dist/{slot}.wasm"))).unwrap()
 }
 
 /// The fixture of a slot, showing this behaviour.
-fn fixture(slot: &str, behaviour: &str) -> Vec<u8> {
+pub(crate) fn fixture(slot: &str, behaviour: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(repository(&format!("tests/fixtures/dist/{slot}.wasm"))).unwrap();
     let mark = b"POLICY_FIXTURE=good";
     let at = bytes
@@ -38,7 +38,7 @@ fn fixture(slot: &str, behaviour: &str) -> Vec<u8> {
 }
 
 /// The same component with another digest: a custom section is added, which nobody reads.
-fn variant(mut component: Vec<u8>, number: usize) -> Vec<u8> {
+pub(crate) fn variant(mut component: Vec<u8>, number: usize) -> Vec<u8> {
     let payload = format!("\u{7}variant{number:04}");
     component.push(0);
     component.push(u8::try_from(payload.len()).unwrap());
@@ -47,7 +47,7 @@ fn variant(mut component: Vec<u8>, number: usize) -> Vec<u8> {
 }
 
 /// Puts a file there in one step, as deployment tools do.
-fn put(dir: &Path, slot: &str, bytes: &[u8]) {
+pub(crate) fn put(dir: &Path, slot: &str, bytes: &[u8]) {
     let partial = dir.join(format!("{slot}.wasm.partial"));
     std::fs::write(&partial, bytes).unwrap();
     std::fs::rename(partial, dir.join(format!("{slot}.wasm"))).unwrap();
@@ -65,7 +65,7 @@ async fn put_slowly(dir: &Path, slot: &str, bytes: &[u8]) {
     }
 }
 
-async fn slot(operator: &Client, name: &str) -> Value {
+pub(crate) async fn slot(operator: &Client, name: &str) -> Value {
     let report = operator.get("/plugins").await.ok(200);
     let slots = report["slots"].as_array().unwrap_or_else(|| panic!("{report}"));
     let found = slots
@@ -301,10 +301,10 @@ fn plugin_check_says_what_the_service_would_do() {
 
 /// What the load saw.
 #[derive(Debug, Default)]
-struct Tally {
-    answered: AtomicU64,
-    slowest_us: AtomicU64,
-    wrong: std::sync::Mutex<Vec<String>>,
+pub(crate) struct Tally {
+    pub answered: AtomicU64,
+    pub slowest_us: AtomicU64,
+    pub wrong: std::sync::Mutex<Vec<String>>,
 }
 
 impl Tally {
@@ -319,7 +319,7 @@ impl Tally {
 }
 
 /// One of the workers: its share of the requests, on its own connection, each answer checked.
-async fn load(operator: Client, worker: usize, rate: u64, stop: Arc<AtomicBool>, tally: Arc<Tally>) {
+pub(crate) async fn load(operator: Client, worker: usize, rate: u64, stop: Arc<AtomicBool>, tally: Arc<Tally>) {
     let mut pace = tokio::time::interval(Duration::from_micros(1_000_000 / rate));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
     let path = format!("/hosts/load-{worker}/heartbeat");

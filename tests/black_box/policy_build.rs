@@ -94,3 +94,41 @@ async fn a_changed_policy_is_built_checked_and_served() {
     let answer = operator.get("/zones/").await;
     assert_eq!(answer.headers["x-ratelimit-limit"], "7", "{answer}");
 }
+
+#[test]
+fn an_example_is_built_its_vectors_hold_and_it_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("rate-limit.wasm");
+    let (example, component) = (
+        repository("plugins/examples/tiered-rate-limit"),
+        component.to_str().unwrap(),
+    );
+    let built = plugin(&["build", example.to_str().unwrap(), "--out", component]);
+    assert!(built.status.success(), "{}", text(&built));
+    let tested = plugin(&["test", component, "--json"]);
+    assert!(tested.status.success(), "{}", text(&tested));
+    let tested: Value = serde_json::from_slice(&tested.stdout).unwrap();
+    assert_eq!(
+        (&tested["failed"], &tested["passed"]),
+        (&0.into(), &5.into()),
+        "{tested}"
+    );
+
+    let question = folder.path().join("question.json");
+    std::fs::write(
+        &question,
+        r#"{"surface": "api", "caller": "player", "player_id": "gold-1"}"#,
+    )
+    .unwrap();
+    let settings = ["--setting", "POLICY_PLAYER_CLASSES=gold-:3"];
+    let asked = plugin(
+        &[
+            &["run", component, "--input", question.to_str().unwrap()][..],
+            &settings[..],
+        ]
+        .concat(),
+    );
+    assert!(asked.status.success(), "{}", text(&asked));
+    let answer: Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!(answer["limited_by_all"][0]["capacity"], 300, "{answer}");
+}

@@ -13,6 +13,7 @@ pub mod client;
 pub mod fleet;
 pub mod postgres;
 pub mod redis;
+pub mod releases;
 pub mod server;
 pub mod shapes;
 pub mod swarm;

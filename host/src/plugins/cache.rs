@@ -12,6 +12,7 @@ use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::engine::PolicyEngine;
 use super::limits;
 
 type Seal = Hmac<Sha256>;
@@ -54,11 +55,16 @@ impl Cache {
     /// # Errors
     ///
     /// When it does not compile.
-    pub fn component(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> wasmtime::Result<(Component, Origin)> {
-        let name = format!("{digest}-{:016x}.cwasm", compatibility(engine));
+    pub fn component(
+        &self,
+        engine: &PolicyEngine,
+        digest: &str,
+        bytes: &[u8],
+    ) -> wasmtime::Result<(Component, Origin)> {
+        let name = format!("{digest}-{:016x}.cwasm", compatibility(engine.get()));
         let path = self.folder.join(&name);
         match self.read(&path, &name) {
-            Ok(Some(code)) => match deserialize(engine, &code) {
+            Ok(Some(code)) => match deserialize(engine.get(), &code) {
                 Ok(component) => return Ok((component, Origin::Cached)),
                 Err(error) => tracing::warn!(file = %path.display(), %error, "compiled policy does not load"),
             },
@@ -67,7 +73,7 @@ impl Cache {
                 tracing::warn!(file = %path.display(), %error, "compiled policy is not ours; compiling again")
             }
         }
-        let component = Component::new(engine, bytes)?;
+        let component = engine.compile(bytes)?;
         if let Err(error) = component
             .serialize()
             .map_err(anyhow::Error::from)

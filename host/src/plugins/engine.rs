@@ -1,20 +1,17 @@
 //! The WebAssembly engine of the process, the thread that moves its epoch and the threads that compile. Knows nothing of
 //! slots or worlds.
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-use thread_priority::ThreadPriority;
-use thread_priority::unix::{
-    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
+use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::{limits, turns};
+use super::compile::Compilers;
+use super::limits;
 
 /// The engine. Its ticker runs as long as anything holds the engine, be it a release or an instance, so that no guest is
 /// ever without a deadline.
 pub struct PolicyEngine {
     engine: Engine,
-    compilers: ThreadPool,
+    compilers: Compilers,
 }
 
 impl PolicyEngine {
@@ -35,32 +32,25 @@ impl PolicyEngine {
                     std::thread::sleep(limits::TICK);
                 }
             })?;
-        let compilers = ThreadPoolBuilder::new()
-            .num_threads(turns::processors())
-            .thread_name(|_| "policy-compiler".to_owned())
-            .start_handler(|_| yield_to_everybody())
-            .build()?;
-        Ok(Self { engine, compilers })
+        Ok(Self {
+            engine,
+            compilers: Compilers::start()?,
+        })
     }
 
-    /// Runs `work`, which compiles, on the threads that are there for it, and waits for it.
-    pub fn compile<R: Send>(&self, work: impl FnOnce(&Engine) -> R + Send) -> R {
-        self.compilers.install(|| work(&self.engine))
+    /// Compiles a component on the threads that are there for it, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// When it does not compile within [`limits::COMPILE`].
+    pub fn compile(&self, bytes: &[u8]) -> wasmtime::Result<Component> {
+        self.compilers.compile(&self.engine, bytes)
     }
 
     /// The engine itself; cheap to clone.
     #[must_use]
     pub const fn get(&self) -> &Engine {
         &self.engine
-    }
-}
-
-/// Has the calling thread run only when nothing else wants to, and stop at once when something does. A nice value alone lets
-/// it finish its slice of some milliseconds first.
-fn yield_to_everybody() {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
-        tracing::debug!(?error, "policies are compiled at normal priority");
     }
 }
 

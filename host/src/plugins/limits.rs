@@ -49,6 +49,12 @@ pub const VECTORS_BYTES: usize = 4 << 20;
 /// Golden vectors of a component.
 pub const VECTORS: usize = 1000;
 
+/// The longest that a component may take to compile. On two processors Rust takes 20 ms, QuickJS 1 s, Python 6 s; an
+/// unoptimised build of the service takes three times as long, and every time more on a busy machine.
+pub const COMPILE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 300 } else { 120 });
+/// Compilations that may be under way at once, each of which takes up to 350 MB.
+pub const COMPILATIONS: usize = 4;
+
 /// Log lines of one call.
 pub const LOG_LINES: u32 = 16;
 /// Bytes of one log line.

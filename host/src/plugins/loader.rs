@@ -1,5 +1,5 @@
-//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial, golden
-//! vectors. The first step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
+//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial, latency
+//! probe, golden vectors. The first step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -384,10 +384,13 @@ impl Loader {
     }
 
     fn compile(&self, digest: &str, bytes: &[u8]) -> Result<(Component, Origin), Refusal> {
-        let compiled = self.engine.compile(|engine| match &self.cache {
-            Some(cache) => cache.component(engine, digest, bytes),
-            None => Component::new(engine, bytes).map(|component| (component, Origin::Compiled)),
-        });
+        let compiled = match &self.cache {
+            Some(cache) => cache.component(&self.engine, digest, bytes),
+            None => self
+                .engine
+                .compile(bytes)
+                .map(|component| (component, Origin::Compiled)),
+        };
         compiled.map_err(|error| Refusal::new(Step::Compile, shortened(&format!("{error:#}"), limits::SUMMARY_BYTES)))
     }
 

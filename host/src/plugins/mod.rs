@@ -3,10 +3,12 @@
 //! A policy is loaded off the event loop (`loader`), tried, and put into its slot by one pointer exchange (`slot`). Every
 //! call has a deadline and caps (`limits`); what a policy does not answer with sense, the native default answers.
 
+pub mod bench;
 pub mod breaker;
 pub mod build;
 pub mod cache;
 pub mod check;
+pub mod compile;
 pub mod contract;
 pub mod delivery;
 pub mod doctor;
@@ -29,6 +31,7 @@ pub mod tally;
 pub mod templates;
 #[cfg(test)]
 mod tests;
+pub mod tryout;
 pub mod turns;
 pub mod vectors;
 pub mod wasi;

@@ -82,6 +82,32 @@ pub fn section<'a>(component: &'a [u8], name: &str) -> Option<&'a [u8]> {
     found
 }
 
+/// A component without the custom sections of this name that `append` put there.
+pub(super) fn without(component: &[u8], name: &str) -> Vec<u8> {
+    let mut depth = 0usize;
+    let mut kept = Vec::with_capacity(component.len());
+    let mut from = 0;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::CustomSection(section)) if depth == 0 && section.name() == name => {
+                // Before its content stand the kind of section and the length.
+                let range = section.range();
+                let mut length = Vec::new();
+                leb128(&mut length, range.len());
+                let start = range.start.saturating_sub(1 + length.len());
+                kept.extend_from_slice(component.get(from..start).unwrap_or_default());
+                from = range.end;
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    kept.extend_from_slice(component.get(from..).unwrap_or_default());
+    kept
+}
+
 /// The names that a component exports; none when it is no component.
 pub(super) fn exports(component: &[u8]) -> Vec<String> {
     let mut depth = 0usize;

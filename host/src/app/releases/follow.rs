@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::gates;
+use super::{Trouble, gates};
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::domain::rollout::{DesiredSlot, NodeReport};
@@ -16,6 +16,8 @@ use crate::ports::delivery::Refused;
 const REPORT: Duration = Duration::from_secs(15);
 /// How often it says what it saw of a candidate.
 const ROLLOUT_REPORT: Duration = Duration::from_secs(1);
+/// When a release that this node refused is tried again.
+const RETRY: Duration = Duration::from_secs(60);
 /// How long a start waits for storage to say what to run.
 const START: Duration = Duration::from_secs(3);
 
@@ -24,12 +26,24 @@ const START: Duration = Duration::from_secs(3);
 pub struct Followed {
     generation: Option<u64>,
     desired: Vec<DesiredSlot>,
+    /// When what did not work is tried again.
+    again: Option<Instant>,
     /// What was said last, without the times.
     said: Vec<NodeReport>,
     said_at: Option<Instant>,
 }
 
 impl Followed {
+    /// What storage did not answer is tried again at the next look, what this node refused after a while: its machine may have
+    /// been too busy for the trial.
+    fn retry(&mut self, app: &App) {
+        let errors = app.releases.errors.lock();
+        let pause = errors
+            .values()
+            .map(|trouble| if trouble.refused { RETRY } else { Duration::ZERO });
+        self.again = pause.min().map(|pause| Instant::now() + pause);
+    }
+
     /// Whether a candidate or a fresh release is being watched: the next look is then due soon.
     #[must_use]
     pub fn watches(&self, app: &App) -> bool {
@@ -66,13 +80,15 @@ pub async fn start(app: &App) {
 /// When storage does not answer.
 pub async fn look(app: &App, followed: &mut Followed) -> Result<(), AppError> {
     let generation = app.storage.releases.generation().await?;
-    if followed.generation != Some(generation) {
+    let again = followed.again.is_some_and(|at| Instant::now() >= at);
+    if followed.generation != Some(generation) || again {
         followed.desired = app.storage.releases.desired().await?;
         for state in &followed.desired {
             apply(app, state).await;
             complete(app, state).await;
         }
         followed.generation = Some(followed.desired.iter().map(|state| state.generation).sum());
+        followed.retry(app);
     }
     for (record, component) in app.releases.host.take_files() {
         app.storage.releases.add(&record, &component).await?;
@@ -135,7 +151,7 @@ fn note(app: &App, desired: &DesiredSlot, ensured: Result<(), AppError>) {
     let mut errors = app.releases.errors.lock();
     if errors
         .get(&desired.slot)
-        .is_some_and(|(generation, _)| *generation > desired.generation)
+        .is_some_and(|known| known.generation > desired.generation)
     {
         return;
     }
@@ -154,7 +170,12 @@ fn note(app: &App, desired: &DesiredSlot, ensured: Result<(), AppError>) {
                 reason,
                 "this node does not run what it is to run"
             );
-            errors.insert(desired.slot, (desired.generation, reason));
+            let trouble = Trouble {
+                generation: desired.generation,
+                reason,
+                refused: matches!(error, AppError::Refused(_)),
+            };
+            errors.insert(desired.slot, trouble);
         }
     }
 }
@@ -189,7 +210,7 @@ pub(super) fn reports(app: &App, desired: &[DesiredSlot]) -> Vec<NodeReport> {
             desired: state.active.clone(),
             active: running.active,
             previous: running.previous,
-            error: errors.get(&state.slot).map(|(_, reason)| reason.clone()),
+            error: errors.get(&state.slot).map(|known| known.reason.clone()),
             changed_at: running.changed_at,
             seen_at: app.clock.now(),
             rollout: app.releases.host.rollout(state.slot),

@@ -41,8 +41,16 @@ pub struct Releases {
     pub node: String,
     /// Wakes the follower of this node.
     pub changed: Notify,
-    /// Why a slot does not run what it is to run, and of which generation that is.
-    errors: Mutex<HashMap<SlotName, (u64, String)>>,
+    errors: Mutex<HashMap<SlotName, Trouble>>,
+}
+
+/// Why a slot does not run what it is to run.
+struct Trouble {
+    /// Of what is desired.
+    generation: u64,
+    reason: String,
+    /// Whether this node refused it: trying again soon is of little use.
+    refused: bool,
 }
 
 impl Releases {

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::super::{FAILED, fail};
 use super::{Subject, answer};
+use crate::cli::{FAILED, fail};
 use crate::plugins::check;
 
 /// Arguments of `plugin check` and `plugin doctor`.

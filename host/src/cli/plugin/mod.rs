@@ -1,8 +1,12 @@
 //! `plugin`: the tools of those who write and release policies. Each file here has the arguments of a few commands and
 //! prints what the runtime says; nothing is decided here.
 
+mod ask;
 mod check;
 mod project;
+mod release;
+mod rollout;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +31,30 @@ pub enum Plugin {
     Check(check::Check),
     /// Say what a component imports and exports, what its slot needs and grants, and how it fares.
     Doctor(check::Check),
+    /// Ask a component one question, and print its answer as JSON.
+    Run(ask::Run),
+    /// Ask the golden vectors. Exit status 0 when every one holds.
+    Test(ask::Test),
+    /// Measure what a component costs: calls, start, memory, compilation.
+    Bench(ask::Bench),
+    /// Make a key to sign releases with.
+    Keygen(release::Keygen),
+    /// Sign a release: prints the signature that `push` takes.
+    Sign(release::Sign),
+    /// Store a release on a server. It does not serve yet.
+    Push(release::Push),
+    /// Have a stored release serve.
+    Activate(rollout::Activate),
+    /// Try a stored release on live calls, as a shadow or a canary.
+    Rollout(rollout::Rollout),
+    /// Have the candidate of the rollout serve.
+    Promote(rollout::Decide),
+    /// End the rollout; the active release goes on.
+    Halt(rollout::Decide),
+    /// Go back by one release, or to one that served before.
+    Rollback(rollout::Rollback),
+    /// Say what serves in each slot, what is to serve, and how far the nodes are.
+    Status(rollout::Status),
 }
 
 impl Plugin {
@@ -37,6 +65,18 @@ impl Plugin {
             Self::Build(build) => build.run(),
             Self::Check(check) => check.run(&settings(source), false),
             Self::Doctor(check) => check.run(&settings(source), true),
+            Self::Run(run) => run.run(&settings(source)),
+            Self::Test(test) => test.run(),
+            Self::Bench(bench) => bench.run(&settings(source)),
+            Self::Keygen(keygen) => keygen.run(),
+            Self::Sign(sign) => sign.run(),
+            Self::Push(push) => push.run(source),
+            Self::Activate(activate) => activate.run(source),
+            Self::Rollout(rollout) => rollout.run(source),
+            Self::Promote(decide) => decide.run(source, "promote"),
+            Self::Halt(decide) => decide.run(source, "halt"),
+            Self::Rollback(rollback) => rollback.run(source),
+            Self::Status(status) => status.run(source),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::super::{FAILED, fail};
 use super::{ToolsFolder, answer, not_built, slot};
+use crate::cli::{FAILED, fail};
 use crate::plugins::project::Language;
 use crate::plugins::slot_name::SlotName;
 use crate::plugins::{build, templates};

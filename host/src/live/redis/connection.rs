@@ -20,8 +20,8 @@ use crate::ports::live::LiveError;
 
 /// How long a start waits for the server.
 const START: Duration = Duration::from_secs(4);
-/// Connections that are no command connections: two in order, two subscriptions, one that asks for the master.
-const RESERVED: usize = 5;
+/// Connections that are no command connections: two in order, three subscriptions, one that asks for the master.
+const RESERVED: usize = 6;
 
 /// The connections of this node to Redis. Cheap to clone; the last clone closes them.
 #[derive(Clone)]

@@ -130,7 +130,8 @@ pub fn build(dir: &Path, out: Option<&Path>, tools: &Tools) -> Result<Built, Bui
     })
 }
 
-/// The component of the project in `dir`: the one that is there when it is of the same sources and vectors, else a new one.
+/// The component of the project in `dir`: the one that is there when it is of the same sources, else a new one. When only the
+/// golden vectors are others, they are exchanged in the one that is there.
 ///
 /// # Errors
 ///
@@ -138,27 +139,33 @@ pub fn build(dir: &Path, out: Option<&Path>, tools: &Tools) -> Result<Built, Bui
 pub fn fresh(dir: &Path, tools: &Tools) -> Result<Built, BuildError> {
     let project = Project::open(dir)?;
     let source_digest = source::digest(&project.dir, project.manifest_name())?;
-    let found = SlotName::ALL.into_iter().find_map(|slot| {
+    for slot in SlotName::ALL {
         let path = project.component(slot);
-        let bytes = fs::read(&path).ok()?;
-        // What is wrong with them, a build says.
-        let vectors = vectors::of_project(&project.dir, slot).ok()?;
-        let same = source::embedded(&bytes).as_deref() == Some(&source_digest)
-            && source::section(&bytes, source::VECTORS) == vectors.as_deref();
-        same.then(|| Built {
+        let Ok(bytes) = fs::read(&path) else { continue };
+        if source::embedded(&bytes).as_deref() != Some(&source_digest) {
+            continue;
+        }
+        let vectors = vectors::of_project(&project.dir, slot)?;
+        let mut size = bytes.len();
+        if source::section(&bytes, source::VECTORS) != vectors.as_deref() {
+            let mut bytes = source::without(&bytes, source::VECTORS);
+            if let Some(vectors) = vectors {
+                source::append(&mut bytes, source::VECTORS, &vectors);
+            }
+            write(&path, &bytes)?;
+            size = bytes.len();
+        }
+        return Ok(Built {
             path,
             slot,
             package: String::new(),
-            source_digest: source_digest.clone(),
-            size: bytes.len(),
+            source_digest,
+            size,
             compiler: String::new(),
             compiled: false,
-        })
-    });
-    match found {
-        Some(built) => Ok(built),
-        None => build(dir, None, tools),
+        });
     }
+    build(dir, None, tools)
 }
 
 fn compile(project: &Project, tools: &Tools) -> Result<Compiled, BuildError> {

@@ -145,10 +145,30 @@ fn the_digest_in_a_component_is_found_again() {
 }
 
 #[test]
+fn a_section_is_taken_out_without_a_trace() {
+    let plain = SlotName::RateLimit.bundled();
+    let bare = source::without(plain, source::VECTORS);
+    assert_eq!(source::section(&bare, source::VECTORS), None);
+    assert_eq!(
+        source::embedded(&bare),
+        source::embedded(plain),
+        "the other section stays"
+    );
+    for length in [0, 10, 300, 70_000] {
+        let mut with = bare.clone();
+        source::append(&mut with, source::VECTORS, &vec![b'x'; length]);
+        source::append(&mut with, "another", b"stays");
+        let without = source::without(&with, source::VECTORS);
+        assert_eq!(source::section(&without, "another"), Some(&b"stays"[..]), "{length}");
+        assert!(without.starts_with(&bare), "{length}");
+    }
+}
+
+#[test]
 fn a_folder_without_a_crate_is_refused_with_words() {
     let folder = tempfile::tempdir().unwrap();
     let error = build(folder.path(), None, &Tools::default()).err().unwrap().to_string();
-    assert!(error.contains("holds no Cargo.toml"), "{error}");
+    assert!(error.contains("holds no Cargo.toml and no policy.json"), "{error}");
 }
 
 #[test]

@@ -143,7 +143,12 @@ impl Tools {
         Ok(dir)
     }
 
-    fn folder(&self) -> Result<PathBuf, ToolError> {
+    /// The cache folder, whether it is there or not.
+    ///
+    /// # Errors
+    ///
+    /// When the environment names none.
+    pub fn folder(&self) -> Result<PathBuf, ToolError> {
         if let Some(folder) = &self.folder {
             return std::path::absolute(folder).map_err(|error| ToolError::File {
                 path: folder.clone(),

@@ -13,7 +13,7 @@ use crate::domain::slot::SlotName;
 use crate::plugins::PluginRuntime;
 use crate::plugins::cache::{COMPONENT, Cache};
 use crate::plugins::failure::{Refusal, Step};
-use crate::plugins::instance::Source;
+use crate::plugins::instance::{Source, off_the_worker};
 use crate::plugins::limits;
 use crate::plugins::loader::{self, Outline};
 use crate::ports::delivery::{Health, Inspected, Refused, ReleaseHost, Running};
@@ -153,7 +153,8 @@ impl ReleaseHost for Node {
 
     fn arrange(&self, desired: &DesiredSlot) {
         if !self.0.native_only {
-            self.0.slot(desired.slot).arrange(desired);
+            // A swap waits for calls in hand, each within its deadline.
+            off_the_worker(|| self.0.slot(desired.slot).arrange(desired));
         }
     }
 

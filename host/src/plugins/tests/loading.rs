@@ -28,7 +28,7 @@ fn the_bundled_policies_pass_every_step() {
         let report = check(&path, None, &[]).unwrap();
         assert!(report.accepted, "{report}");
         assert_eq!(report.slot, Some(slot));
-        assert_eq!(report.steps.len(), 10, "{report}");
+        assert_eq!(report.steps.len(), 11, "{report}");
         assert_eq!(report.digest, Some(digest(slot.bundled())));
     }
 }
@@ -124,7 +124,7 @@ fn damaged_components_never_panic() {
 fn compiled_code_is_found_again_and_only_when_it_is_ours() {
     let data = tempfile::tempdir().unwrap();
     let loader = loader(None);
-    let (engine, bytes) = (loader.engine.get(), SlotName::RateLimit.bundled());
+    let (engine, bytes) = (&loader.engine, SlotName::RateLimit.bundled());
     let name = digest(bytes);
     let origin = || {
         Cache::open(data.path())

@@ -1,5 +1,6 @@
 //! The runtime against real components: the bundled ones, and guests that misbehave as they are told.
 
+mod delivery;
 mod hostile;
 mod loading;
 mod reload;

@@ -79,9 +79,11 @@ impl Step {
             Self::Describe => "let `describe` give a name, a version and a summary, at once",
             Self::Configure => "correct the settings of the release, or what `configure` makes of them",
             Self::Trial => "let it answer every sample question with sense: `plugin run` asks them one by one",
-            Self::Vectors => "correct the policy, or the vector: `plugin test` asks them one by one",
             Self::Probe => {
                 "make it faster, `plugin bench` measures it; or allow a longer deadline within that of the slot"
+            }
+            Self::Vectors => {
+                "let it answer as its vectors.json promises, or correct the vectors; `plugin test` asks them one by one"
             }
         }
     }

@@ -49,7 +49,7 @@ pub enum Command {
     },
     /// Write, build, try and release policies.
     #[command(subcommand)]
-    Plugin(plugin::Plugin),
+    Plugin(Box<plugin::Plugin>),
     /// Print the OpenAPI document.
     Openapi,
 }

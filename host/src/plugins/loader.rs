@@ -1,5 +1,5 @@
-//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial, latency
-//! probe, golden vectors. The first step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
+//! From bytes to a release: digest, parse, world, imports, compile, instantiate, describe, configure, trial, golden
+//! vectors, latency probe. The first step that fails refuses the policy, with the step and a reason for the operator. Changes no slot.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -308,22 +308,15 @@ impl Loader {
             self.settings_with(&terms.settings),
             terms.limits,
         );
-        // A deadline can also be missed because the machine is busy, and nobody offers the policy a second time.
-        let mut attempts = limits::LOAD_ATTEMPTS;
-        let (instance, description) = loop {
-            attempts -= 1;
-            match self.question(&release, &mut passed) {
-                Ok(asked) => break asked,
-                Err((_, failure)) if failure.kind == FailureKind::Deadline && attempts > 0 => {}
-                Err((step, failure)) => return Err(Refusal::new(step, failure.to_string())),
-            }
-        };
+        let (instance, description) = patiently(|| self.question(&release, &mut passed))?;
         release.about.description = description;
-        if self.trial
-            && let Some(vectors) = vectors::embedded(bytes)?
-        {
-            let held = vectors::run::<W>(&release, &vectors)?;
-            passed(Step::Vectors, format!("{held} golden vectors"));
+        if self.trial {
+            if let Some(vectors) = vectors::embedded(bytes)? {
+                let held = vectors::run::<W>(&release, &vectors)?;
+                passed(Step::Vectors, format!("{held} golden vectors"));
+            }
+            let took = patiently(|| probe(&release).map_err(|failure| (Step::Probe, failure)))?;
+            passed(Step::Probe, took);
         }
         Ok((Arc::new(release), instance))
     }
@@ -377,8 +370,6 @@ impl Loader {
         if self.trial {
             W::trial(&mut instance).map_err(|failure| (Step::Trial, failure))?;
             passed(Step::Trial, String::new());
-            let took = probe(&mut instance, release.longest()).map_err(|failure| (Step::Probe, failure))?;
-            passed(Step::Probe, took);
         }
         Ok((instance, description))
     }
@@ -414,11 +405,26 @@ impl Loader {
     }
 }
 
+/// Takes a step, again when it missed a deadline: that can also be because the machine is busy, and nobody offers the policy a
+/// second time.
+fn patiently<T>(mut step: impl FnMut() -> Result<T, (Step, Failure)>) -> Result<T, Refusal> {
+    let mut attempts = limits::LOAD_ATTEMPTS;
+    loop {
+        attempts -= 1;
+        match step() {
+            Ok(taken) => return Ok(taken),
+            Err((_, failure)) if failure.kind == FailureKind::Deadline && attempts > 0 => {}
+            Err((step, failure)) => return Err(Refusal::new(step, failure.to_string())),
+        }
+    }
+}
+
 /// Asks one of the sample questions again and again: half of the calls must take no more than `PROBE_SHARE` of the deadline.
-fn probe<W: World>(instance: &mut Instance<W>, longest: u64) -> Result<String, Failure> {
+fn probe<W: World>(release: &Release<W>) -> Result<String, Failure> {
     let Some(question) = W::samples().pop() else {
         return Ok(String::new());
     };
+    let mut instance = release.instance()?;
     let mut times = Vec::with_capacity(limits::PROBE_CALLS);
     for _ in 0..limits::PROBE_CALLS {
         let started = Instant::now();
@@ -427,7 +433,7 @@ fn probe<W: World>(instance: &mut Instance<W>, longest: u64) -> Result<String, F
     }
     times.sort_unstable();
     let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    let ticks = u32::try_from(W::ticks(&question).min(longest)).unwrap_or(u32::MAX);
+    let ticks = u32::try_from(W::ticks(&question).min(release.longest())).unwrap_or(u32::MAX);
     let budget = (limits::TICK * ticks).mul_f64(limits::PROBE_SHARE);
     if median > budget {
         return Err(Failure {

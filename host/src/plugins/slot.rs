@@ -68,6 +68,9 @@ struct Cell<W: World> {
 /// An instance with the release it is of.
 type Kept<W> = (Arc<Release<W>>, Box<Instance<W>>);
 
+/// A cell with its number, taken by one thread.
+type Taken<'a, W> = (usize, &'a Cell<W>, MutexGuard<'a, Inner<W>>);
+
 struct Inner<W: World> {
     kept: [Option<Kept<W>>; ANSWERING.len()],
     latency: Latency,
@@ -273,7 +276,7 @@ impl<W: World> Slot<W> {
     }
 
     /// A cell that no other thread uses at the moment, the caller's own first.
-    fn free_cell(&self, home: usize) -> Option<(usize, &Cell<W>, MutexGuard<'_, Inner<W>>)> {
+    fn free_cell(&self, home: usize) -> Option<Taken<'_, W>> {
         let (before, after) = self.cells.split_at(home);
         let numbered = (home..).zip(after).chain((0..).zip(before));
         numbered

@@ -199,10 +199,13 @@ pub fn run<W: World>(release: &Release<W>, vectors: &Vectors) -> Result<usize, R
     Ok(vectors.vectors.len())
 }
 
+/// An instance with the settings it has.
+type Configured<W> = (Vec<(String, String)>, Instance<W>);
+
 /// Keeps one instance, as long as vectors have the same settings.
 struct Asker<'a, W: World> {
     release: &'a Release<W>,
-    kept: Option<(Vec<(String, String)>, Instance<W>)>,
+    kept: Option<Configured<W>>,
 }
 
 impl<'a, W: World> Asker<'a, W> {

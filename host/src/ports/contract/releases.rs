@@ -231,7 +231,7 @@ pub(crate) async fn nodes_report(store: &Storage) {
     assert_eq!(all, [mine, other, later.clone()]);
     assert_eq!(
         store.releases.reports(NOW.plus_seconds(1)).await.unwrap(),
-        [later.clone()]
+        std::slice::from_ref(&later)
     );
     let again = report("n1", SLOT, NOW.plus_seconds(61));
     store.releases.report(std::slice::from_ref(&again)).await.unwrap();

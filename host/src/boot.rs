@@ -21,6 +21,7 @@ use crate::app::limits::Limiter;
 use crate::app::releases::{self, Releases};
 use crate::config::{Config, DatabaseUrl, Environment, Report};
 use crate::domain::clock::{SharedClock, SystemClock};
+use crate::http::console::Console;
 use crate::http::state::HttpState;
 use crate::lifecycle::{self, Signals};
 use crate::npcs::HttpNpcSource;
@@ -138,6 +139,7 @@ impl Service {
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         tasks::start(&app, &node, &tracker, &shutdown)?;
         let state = HttpState {
+            console: Console::new(&config.security, clock.clone()),
             auth: Authenticator::new(&config.security, clock),
             app,
             limiter: Arc::new(limiter),

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod console;
 pub mod error;
 pub mod extract;
 pub mod metrics;

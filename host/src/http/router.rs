@@ -14,6 +14,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::console;
 use super::metrics::HttpMetrics;
 use super::middleware::guard::{Guard, guard};
 use super::middleware::{cors, path::OneSpelling};
@@ -127,6 +128,7 @@ pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
             }),
         )
         .merge(docs::routes())
+        .merge(console::routes())
         .layer(axum::middleware::from_fn_with_state(guard_state, guard));
     let routes = match cors {
         Some(cors) => routes.layer(cors),

@@ -1,0 +1,112 @@
+//! `GET /console/events`: the live snapshot as server-sent events, one per part, when the part has changed. A stream ends with
+//! its session and with the drain, so that it never holds one up.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
+
+use super::feed::Subscription;
+use super::session::Session;
+use super::sign_in;
+use super::snapshot::PARTS;
+use crate::app::error::AppError;
+use crate::http::error::Problem;
+use crate::http::extract::Operator;
+use crate::http::routes::Shared;
+use crate::http::state::HttpState;
+
+/// When a client is to connect again, in seconds.
+const RETRY_SECONDS: u32 = 2;
+
+/// The live snapshot, for as long as the session lasts.
+pub async fn events(State(state): Shared, _: Operator, headers: HeaderMap) -> Result<Response, AppError> {
+    let session = sign_in::current(&state, &headers)?;
+    let Some(subscription) = super::feed::subscribe(&state) else {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+        let full = "As many consoles are open as this node takes, or it drains";
+        return Ok(Problem::new(StatusCode::SERVICE_UNAVAILABLE, full).respond(headers));
+    };
+    let mut response = Sse::new(stream(state, session, subscription)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Else nginx collects events before it passes them on.
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    Ok(response)
+}
+
+/// What one client has been sent.
+struct Watcher {
+    state: Arc<HttpState>,
+    session: Session,
+    subscription: Subscription,
+    seen: [u64; PARTS.len()],
+    waiting: VecDeque<Event>,
+    over: bool,
+}
+
+fn stream(
+    state: Arc<HttpState>,
+    session: Session,
+    subscription: Subscription,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let watcher = Watcher {
+        state,
+        session,
+        subscription,
+        seen: [0; PARTS.len()],
+        waiting: VecDeque::new(),
+        over: false,
+    };
+    stream::unfold(watcher, |mut watcher| async move {
+        let event = watcher.next().await?;
+        Some((Ok(event), watcher))
+    })
+}
+
+impl Watcher {
+    /// The next event; none at the end.
+    async fn next(&mut self) -> Option<Event> {
+        while self.waiting.is_empty() {
+            if self.over {
+                return None;
+            }
+            let shutdown = self.state.shutdown.clone();
+            let snapshot = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => None,
+                snapshot = self.subscription.next() => snapshot,
+            };
+            // A snapshot comes every second, so a session that is over is seen within one.
+            let end = match snapshot {
+                None => Some("draining"),
+                Some(_) if !self.state.console.sessions.is_good(&self.session) => Some("signed-out"),
+                Some(snapshot) => {
+                    for (index, part) in snapshot.parts.iter().enumerate() {
+                        if part.version > self.seen[index] {
+                            self.seen[index] = part.version;
+                            self.waiting
+                                .push_back(Event::default().event(PARTS[index]).data(&*part.json));
+                        }
+                    }
+                    None
+                }
+            };
+            if let Some(why) = end {
+                self.over = true;
+                self.waiting.push_back(Event::default().event("end").data(why));
+            }
+        }
+        self.waiting.pop_front()
+    }
+}

@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod console;
 mod designer;
 mod drain;
 mod durability;

@@ -5,9 +5,11 @@ import { el, text } from "./dom.js";
 import { Hosts } from "./hosts.js";
 import { Live } from "./live.js";
 import { Overview } from "./overview.js";
+import { Policies } from "./policies.js";
+import { Decisions } from "./decisions.js";
 import { Sessions } from "./sessions.js";
 
-const PAGES = { overview: Overview, hosts: Hosts, sessions: Sessions };
+const PAGES = { overview: Overview, hosts: Hosts, sessions: Sessions, policies: Policies, decisions: Decisions };
 const at = (id) => document.getElementById(id);
 const LINK = { live: "good", reconnecting: "warn" };
 

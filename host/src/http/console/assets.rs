@@ -25,7 +25,7 @@ macro_rules! asset {
 }
 
 /// Path, type, content.
-const ASSETS: [(&str, &str, &str); 11] = [
+const ASSETS: [(&str, &str, &str); 15] = [
     ("/console", HTML, asset!("index.html")),
     ("/console/style.css", "text/css; charset=utf-8", asset!("style.css")),
     ("/console/icon.svg", "image/svg+xml", asset!("icon.svg")),
@@ -37,6 +37,10 @@ const ASSETS: [(&str, &str, &str); 11] = [
     ("/console/overview.js", JS, asset!("overview.js")),
     ("/console/hosts.js", JS, asset!("hosts.js")),
     ("/console/sessions.js", JS, asset!("sessions.js")),
+    ("/console/policies.js", JS, asset!("policies.js")),
+    ("/console/upload.js", JS, asset!("upload.js")),
+    ("/console/ask.js", JS, asset!("ask.js")),
+    ("/console/decisions.js", JS, asset!("decisions.js")),
 ];
 
 pub(super) fn routes() -> Router<Arc<HttpState>> {

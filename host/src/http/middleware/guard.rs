@@ -166,7 +166,7 @@ fn surface(template: Option<&str>) -> Surface {
     let Some(template) = template else { return Surface::Api };
     let first = template.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
-        "" | "health" | "docs" | "openapi.json" | "metrics" => Surface::Exempt,
+        "" | "health" | "docs" | "openapi.json" | "asyncapi.json" | "metrics" => Surface::Exempt,
         "auth" => Surface::Auth,
         "console" => console_surface(template),
         _ if template == "/monitoring/metrics" => Surface::Exempt,

@@ -13,7 +13,7 @@ use tower::Service;
 use crate::http::console::ThroughConsole;
 
 /// Paths that live at the root and answer under the prefixes too.
-const AT_ROOT: [&str; 4] = ["health", "metrics", "openapi.json", "docs"];
+const AT_ROOT: [&str; 5] = ["health", "metrics", "openapi.json", "asyncapi.json", "docs"];
 
 /// Rewrites paths and passes requests on.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use crate::policies::fixture;
 const KEY_FIELD: &str = "//input[@id='key']";
 const ENTER: &str = "\u{E007}";
 
-async fn sign_in(browser: &Browser, server: &Server) {
+pub async fn sign_in(browser: &Browser, server: &Server) {
     browser.open(&format!("http://{}/console", server.address())).await;
     browser.sees("//h1[.='Sign in']").await;
     browser.type_into(KEY_FIELD, &format!("{API_KEY}{ENTER}")).await;
@@ -21,7 +21,7 @@ async fn sign_in(browser: &Browser, server: &Server) {
 }
 
 /// No error, no violation of the policy, and no request to another host.
-async fn is_clean(browser: &Browser, server: &Server) {
+pub async fn is_clean(browser: &Browser, server: &Server) {
     let said = browser.console().await;
     assert!(said.is_empty(), "the page complained: {said:#?}");
     let own = format!("http://{}/", server.address());

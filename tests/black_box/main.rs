@@ -8,6 +8,7 @@
 
 mod authorization;
 mod console;
+mod console_images;
 mod designer;
 mod drain;
 mod durability;

@@ -5,8 +5,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -199,12 +197,6 @@ impl Browser {
             .collect();
         let body = json!({ "actions": [{ "type": "key", "id": "keys", "actions": steps }] });
         self.command("actions", &body).await;
-    }
-
-    /// A picture of the window, as PNG.
-    pub async fn picture(&self) -> Vec<u8> {
-        let picture = self.ask("screenshot").await.expect("a picture");
-        STANDARD.decode(picture.as_str().expect("a text")).expect("base64")
     }
 
     /// A command of the DevTools protocol.

@@ -102,7 +102,7 @@ at("sign-in").addEventListener("submit", async (event) => {
   try {
     const view = await signIn(field.value);
     enter(view);
-    at("main").focus();
+    at("main").focus({ preventScroll: true });
   } catch (problem) {
     complain(problem.message);
     field.focus();

@@ -70,6 +70,14 @@ export class Live extends EventTarget {
   }
 }
 
+/** The mean of each entry and those before it: for what happens every few seconds. */
+export function smooth(list, over) {
+  return list.map((_, index) => {
+    const part = list.slice(Math.max(0, index + 1 - over), index + 1);
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  });
+}
+
 /** Per second, between each two readings: `pick(totals)` gives the total. */
 export function rates(history, pick) {
   return history.slice(1).map((reading, index) => {

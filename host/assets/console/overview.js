@@ -2,9 +2,11 @@
 
 import { Chart } from "./chart.js";
 import { count, decimal, el, span, Table, text, badge } from "./dom.js";
-import { rates } from "./live.js";
+import { rates, smooth } from "./live.js";
 
 const SLOTS = 300;
+/** Ticks come every few seconds: their rates are means over so many. */
+const TICKS = 10;
 const PEERS = ["offer", "answer", "ice-candidate", "join"];
 
 export class Overview {
@@ -68,16 +70,17 @@ export class Overview {
     text(this.missing, `Not readable now, so what is shown may be old: ${overview.missing.join(", ")}`);
     const history = this.live.history;
     const rate = (pick) => rates(history, pick);
+    const ticks = (pick) => smooth(rate(pick), TICKS);
     const last = (list) => list.at(-1) ?? 0;
     const messages = (of) => Object.values(of.messages).reduce((sum, value) => sum + value, 0);
     const refusals = (of) => (of.limits.limited ?? 0) + (of.limits.denied ?? 0);
-    this.tile("hosts", count(sums?.hosts.online), sums ? `of ${count(sums.hosts.total)}, average score ${decimal(sums.hosts.average_quality_score)}` : "");
+    this.tile("hosts", count(sums?.hosts.online), sums ? `of ${count(sums.hosts.total)}, mean score ${decimal(sums.hosts.average_quality_score)}` : "");
     this.tile("sessions", count(sums?.sessions.active), sums ? `${count(sums.sessions.total)} in all` : "");
-    this.tile("players", count(sums?.sessions.total_players), sums ? `average latency ${decimal(sums.sessions.average_latency_ms)} ms` : "");
-    this.tile("connections", count(signaling?.connections), signaling ? `in ${count(signaling.sessions)} sessions` : "");
+    this.tile("players", count(sums?.sessions.total_players), sums ? `mean latency ${decimal(sums.sessions.average_latency_ms)} ms` : "");
+    this.tile("connections", count(signaling?.connections), signaling ? `sessions with peers: ${count(signaling.sessions)}` : "");
     this.tile("signaling", `${decimal(last(rate(messages)))}/s`, `${count(totals.messages_refused)} refused so far`);
     this.tile("refused", `${decimal(last(rate(refusals)))}/s`, `${count(refusals(totals))} so far`);
-    this.tile("npcs", overview.npcs ? `${decimal(last(rate((of) => of.npc_pushes)))}/s` : "off", overview.npcs ? `${count(totals.npc_fetches.failed ?? 0)} fetches failed` : "no AI service");
+    this.tile("npcs", overview.npcs ? `${decimal(last(ticks((of) => of.npc_pushes)))}/s` : "off", overview.npcs ? `${count(totals.npc_fetches.failed ?? 0)} fetches failed` : "no AI service");
     const good = sums && sums.system.postgres === "healthy" && sums.system.redis === "healthy";
     this.tile("stores", sums ? (good ? "well" : "unwell") : "–", sums ? `${sums.system.storage}, ${sums.system.live}` : "");
     this.charts.signaling.update(PEERS.map((type) => rate((of) => of.messages[type] ?? 0)));
@@ -88,9 +91,9 @@ export class Overview {
     ]);
     this.charts.requests.update(["2xx", "4xx", "5xx"].map((kind) => rate((of) => of.requests[kind] ?? 0)));
     this.charts.npcs.update([
-      rate((of) => of.npc_fetches.ok ?? 0),
-      rate((of) => of.npc_fetches.failed ?? 0),
-      rate((of) => of.npc_pushes),
+      ticks((of) => of.npc_fetches.ok ?? 0),
+      ticks((of) => of.npc_fetches.failed ?? 0),
+      ticks((of) => of.npc_pushes),
     ]);
     const level = (pick) => history.filter((reading) => reading.dashboard).map(pick);
     this.charts.sessions.update([

@@ -181,7 +181,9 @@ impl Service {
             SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("http://localhost:{}", v6.port()),
             other => format!("http://{other}"),
         };
-        tracing::info!("API and Swagger UI: {url}/docs   health: {url}/health   policies: {url}/api/v1/plugins");
+        tracing::info!(
+            "console: {url}/console   API: {url}/docs   health: {url}/health   policies: {url}/api/v1/plugins"
+        );
         tracing::info!("try: curl {url}/health");
     }
 

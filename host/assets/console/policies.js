@@ -138,7 +138,7 @@ export class Policies {
         el("div", { class: "actions" },
           el("button", { type: "button", class: "primary", onclick: () => this.decide("promote", "Promote", `Release ${release(rollout.release_id)} will serve every call, on every node.`) }, "Promote"),
           el("button", { type: "button", class: "danger", onclick: () => this.decide("halt", "Halt", "The candidate is asked no more; the active release goes on.") }, "Halt"),
-          el("a", { class: "button", href: `#decisions/${this.slot}` }, "See decisions that differ")));
+          el("a", { class: "button", href: `#decisions/${this.slot}` }, "See decisions")));
     }
     this.seen.replaceChildren(...candidate(delivery));
   }

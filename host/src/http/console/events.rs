@@ -4,13 +4,17 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::feed::Subscription;
 use super::session::Session;
@@ -21,12 +25,23 @@ use crate::http::error::Problem;
 use crate::http::extract::Operator;
 use crate::http::routes::Shared;
 use crate::http::state::HttpState;
+use crate::serve::Cut;
 
 /// When a client is to connect again, in seconds.
 const RETRY_SECONDS: u32 = 2;
 
+/// A client that takes nothing for so long is cut off.
+const STALL: Duration = Duration::from_secs(20);
+/// What a client gets to take the end of the stream when the node drains.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// The live snapshot, for as long as the session lasts.
-pub async fn events(State(state): Shared, _: Operator, headers: HeaderMap) -> Result<Response, AppError> {
+pub async fn events(
+    State(state): Shared,
+    _: Operator,
+    cut: Option<Extension<Cut>>,
+    headers: HeaderMap,
+) -> Result<Response, AppError> {
     let session = sign_in::current(&state, &headers)?;
     let Some(subscription) = super::feed::subscribe(&state) else {
         let mut headers = HeaderMap::new();
@@ -34,7 +49,12 @@ pub async fn events(State(state): Shared, _: Operator, headers: HeaderMap) -> Re
         let full = "As many consoles are open as this node takes, or it drains";
         return Ok(Problem::new(StatusCode::SERVICE_UNAVAILABLE, full).respond(headers));
     };
-    let mut response = Sse::new(stream(state, session, subscription)).into_response();
+    let taken = watch::Sender::new(());
+    if let Some(Extension(cut)) = cut {
+        let overseen = oversee(cut, taken.subscribe(), state.shutdown.clone());
+        state.tracker.spawn(overseen);
+    }
+    let mut response = Sse::new(stream(state, session, subscription, taken)).into_response();
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Else nginx collects events before it passes them on.
@@ -53,12 +73,15 @@ struct Watcher {
     seen: [u64; PARTS.len()],
     waiting: VecDeque<Event>,
     over: bool,
+    /// Told whenever the client has taken something. Dropped with the stream.
+    taken: watch::Sender<()>,
 }
 
 fn stream(
     state: Arc<HttpState>,
     session: Session,
     subscription: Subscription,
+    taken: watch::Sender<()>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let watcher = Watcher {
         state,
@@ -67,11 +90,35 @@ fn stream(
         seen: [0; PARTS.len()],
         waiting: VecDeque::new(),
         over: false,
+        taken,
     };
     stream::unfold(watcher, |mut watcher| async move {
+        watcher.taken.send_replace(());
         let event = watcher.next().await?;
         Some((Ok(event), watcher))
     })
+}
+
+/// Cuts a client off that takes nothing any more: the stream itself is not asked then, and cannot end.
+async fn oversee(cut: Cut, mut taken: watch::Receiver<()>, shutdown: CancellationToken) {
+    loop {
+        let within = async {
+            tokio::select! {
+                () = shutdown.cancelled() => {
+                    while tokio::time::timeout(LAST_WORD, taken.changed()).await.is_ok_and(|is| is.is_ok()) {}
+                    None
+                }
+                next = tokio::time::timeout(STALL, taken.changed()) => next.ok(),
+            }
+        };
+        match within.await {
+            Some(Ok(())) => {}
+            // The stream is gone.
+            Some(Err(_)) => return,
+            None if taken.has_changed().is_err() => return,
+            None => return cut.now(),
+        }
+    }
 }
 
 impl Watcher {

@@ -71,6 +71,14 @@ async fn an_operator_watches_hosts_and_sessions_live() {
     browser.sees("//tr[td[.='zone-live']]//span[.='enabled']").await;
     is_clean(&browser, &server).await;
 
+    // Loaded anew, the page is still signed in and has its charts.
+    browser.open(&format!("http://{}/console", server.address())).await;
+    browser.sees("//span[@id='link'][.='live']").await;
+    let drawn = "return document.querySelector('.chart polyline').getAttribute('points').split(' ').length";
+    let readings = browser.run(drawn, &json!([])).await;
+    assert!(readings.as_u64() > Some(2), "{readings} readings in the chart");
+    is_clean(&browser, &server).await;
+
     // The service goes, and comes back as another one: the console goes on by itself, the session is still good.
     server.terminate();
     let mut server = server;

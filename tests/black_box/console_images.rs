@@ -18,7 +18,7 @@ use crate::policies::{bundled, variant};
 /// What a picture may weigh, in bytes.
 const MOST: usize = 150 * 1024;
 /// Readings that the charts show.
-const READINGS: u64 = 20;
+const READINGS: u64 = 62;
 const SLOT: &str = "host-selection";
 
 #[tokio::test(flavor = "multi_thread")]

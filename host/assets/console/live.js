@@ -20,6 +20,7 @@ export class Live extends EventTarget {
     this.stop();
     this.source = new EventSource("/console/events");
     for (const name of PARTS) this.source.addEventListener(name, (event) => this.take(name, JSON.parse(event.data)));
+    this.source.addEventListener("history", (event) => { this.history = JSON.parse(event.data); });
     this.source.addEventListener("end", (event) => {
       this.source.close();
       if (event.data === "signed-out") this.tell("over");
@@ -45,7 +46,7 @@ export class Live extends EventTarget {
       const last = this.history.at(-1);
       // Another node, or a restart: its totals start anew.
       if (last && (last.node !== value.node || last.uptime_seconds > value.uptime_seconds)) this.history = [];
-      this.history.push(value);
+      if (this.history.at(-1)?.at !== value.at) this.history.push(value);
       if (this.history.length > KEPT) this.history.shift();
       this.tell("link", "live");
     }

@@ -83,12 +83,13 @@ fn stream(
     subscription: Subscription,
     taken: watch::Sender<()>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
+    let history = Event::default().event("history").data(state.console.feed.history());
     let watcher = Watcher {
         state,
         session,
         subscription,
         seen: [0; PARTS.len()],
-        waiting: VecDeque::new(),
+        waiting: VecDeque::from([history]),
         over: false,
         taken,
     };

@@ -21,6 +21,8 @@ use crate::ports::storage::{SessionFilter, ZoneFilter};
 
 /// The parts, by the names of their events.
 pub const PARTS: [&str; 5] = ["overview", "hosts", "zones", "sessions", "policies"];
+/// The place of the overview among them.
+pub const OVERVIEW: usize = 0;
 /// Most entries of a list in a snapshot.
 const MOST: u32 = 200;
 /// Sessions that are over, in a snapshot.

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,12 +38,12 @@ use crate::{http, live, serve, signaling, storage, tasks};
 /// What the last writes to storage get at least, however short the grace is.
 const LAST_WRITES: Duration = Duration::from_millis(500);
 
-/// Runs the service until a signal ends it.
+/// Runs the service until a signal ends it. When it cannot start, the log and the service manager are told what to change.
 ///
 /// # Errors
 ///
-/// When it cannot start. The text says what to change.
-pub fn run(config: Config, report: &Report) -> anyhow::Result<()> {
+/// The same text, when there is no log that could tell it.
+pub fn run(config: Config, report: &Report) -> anyhow::Result<ExitCode> {
     let _log = logs::install(&config.log)?;
     for notice in &report.notices {
         tracing::info!("{notice}");
@@ -54,7 +55,15 @@ pub fn run(config: Config, report: &Report) -> anyhow::Result<()> {
     let result = runtime.block_on(serve_until_signal(config));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
-    result
+    let Err(error) = result else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    lifecycle::tell_manager(&format!("STATUS=cannot start: {error:#}"));
+    if !tracing::enabled!(tracing::Level::ERROR) {
+        return Err(error);
+    }
+    tracing::error!("cannot start: {error:#}");
+    Ok(ExitCode::FAILURE)
 }
 
 fn runtime(worker_threads: Option<usize>) -> anyhow::Result<Runtime> {
@@ -100,11 +109,17 @@ impl Service {
         let config = Arc::new(config);
         let clock: SharedClock = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new(&config.service.version)?);
-        create_private(&config.service.data_dir)
-            .with_context(|| format!("DATA_DIR: cannot create {}", config.service.data_dir.display()))?;
-        let storage = open_storage(&config).await?;
+        create_private(&config.service.data_dir).with_context(|| {
+            let shown = config.service.data_dir.display();
+            format!("DATA_DIR: cannot create {shown}; name a folder this user may write to")
+        })?;
         let node = node_name()?;
-        let live = open_live(&config, &node, &metrics).await?;
+        // At the same time, so that whatever is wrong is told at once and soon.
+        let (storage, live) = match tokio::join!(open_storage(&config), open_live(&config, &node, &metrics)) {
+            (Ok(storage), Ok(live)) => (storage, live),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
+            (Err(storage), Err(live)) => anyhow::bail!("{storage:#}. Also: {live:#}"),
+        };
         fill_board(&storage, &live).await?;
         let plugins = start_plugins(config.clone(), metrics.clone()).await?;
         let policies = plugins.policies();
@@ -248,8 +263,7 @@ async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
     match &config.database.url {
         DatabaseUrl::Sqlite(path) => {
             let connections = config.database.pool_size.saturating_add(config.database.max_overflow);
-            let storage = storage::sqlite::open(path, connections).await;
-            let storage = storage.with_context(|| format!("DATABASE_URL: cannot open {}", path.display()))?;
+            let storage = storage::sqlite::open(path, connections).await.context("DATABASE_URL")?;
             tracing::info!(path = %path.display(), "embedded database is open");
             Ok(storage)
         }

@@ -32,5 +32,6 @@ mod releases;
 mod releases_fleet;
 mod releases_load;
 mod signaling;
+mod start_mistakes;
 mod timeouts;
 mod webrtc;

@@ -9,7 +9,7 @@ use crate::config::{self, Mode, Origin, Report, Source};
 pub(super) fn serve(source: &Source) -> ExitCode {
     match config::load(source, Mode::Start) {
         (Some(config), report) => match boot::run(config, &report) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(status) => status,
             Err(error) => fail(FAILED, &format!("{error:#}")),
         },
         (None, report) => fail(BAD_SETTINGS, &problems(&report)),

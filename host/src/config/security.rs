@@ -124,8 +124,7 @@ fn refuse_weak(reader: &mut Reader<'_>, name: &str, given: Option<&str>) {
             name,
             format!("must have {MIN_SECRET} characters or more, it has {length}; {HOW}"),
         );
-    }
-    if is_placeholder(secret) {
+    } else if is_placeholder(secret) {
         reader.refuse(name, format!("is a published example or a placeholder; {HOW}"));
     }
 }

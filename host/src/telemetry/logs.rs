@@ -66,7 +66,12 @@ fn open(path: &Path) -> anyhow::Result<(NonBlocking, WorkerGuard)> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| format!("LOG_FILE: cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!(
+            "LOG_FILE: cannot create {}; name a file in a folder this user may write to",
+            folder.display()
+        )
+    })?;
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
@@ -75,6 +80,11 @@ fn open(path: &Path) -> anyhow::Result<(NonBlocking, WorkerGuard)> {
         .rotation(tracing_appender::rolling::Rotation::DAILY)
         .filename_prefix(name)
         .build(folder)
-        .with_context(|| format!("LOG_FILE: cannot write to {}", path.display()))?;
+        .with_context(|| {
+            format!(
+                "LOG_FILE: cannot write to {}; name a file this user may write to",
+                path.display()
+            )
+        })?;
     Ok(tracing_appender::non_blocking(appender))
 }

@@ -259,7 +259,8 @@ async fn start_plugins(config: Arc<Config>, metrics: Arc<Metrics>) -> anyhow::Re
         .context("loading the policies panicked")?
 }
 
-async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
+/// Opens the database, with its schema up to date.
+pub(crate) async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
     match &config.database.url {
         DatabaseUrl::Sqlite(path) => {
             let connections = config.database.pool_size.saturating_add(config.database.max_overflow);

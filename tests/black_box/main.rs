@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod commands;
 mod designer;
 mod drain;
 mod durability;

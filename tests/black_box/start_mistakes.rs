@@ -90,7 +90,11 @@ fn a_database_that_is_not_there() {
     );
     server.resume();
     server.stop();
-    expect(&database(&url), START, &["DATABASE_URL", "nothing listens there", "start PostgreSQL"]);
+    expect(
+        &database(&url),
+        START,
+        &["DATABASE_URL", "nothing listens there", "start PostgreSQL"],
+    );
     let nowhere = database("postgresql://u:wr0ng-s3cret@no-such-host.invalid/d");
     expect(
         &nowhere,

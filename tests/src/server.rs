@@ -330,6 +330,12 @@ impl Server {
         Self::launch(Arc::clone(&self.home), self.options.clone())
     }
 
+    /// Starts another one on the same data, after this one has ended.
+    #[must_use]
+    pub fn start_again(self) -> Self {
+        Self::launch(Arc::clone(&self.home), self.options.clone())
+    }
+
     /// Ends the process at once, from any thread, without waiting. For killing in the middle of something.
     pub fn kill_now(pid: u32) {
         Command::new("kill").arg("-KILL").arg(pid.to_string()).status().ok();

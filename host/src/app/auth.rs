@@ -171,18 +171,31 @@ impl Authenticator {
             .map_err(|error| AppError::Internal(anyhow::Error::new(error).context("signing a token")))
     }
 
-    fn pair(&self, family: &RefreshFamily, now: Timestamp) -> Result<TokenPair, AppError> {
+    /// An access token that belongs to no sign-in: it cannot be refreshed.
+    ///
+    /// # Errors
+    /// `Internal` when the machine has no randomness.
+    pub fn access_token(&self, player_id: &str, user_id: Option<&str>) -> Result<String, AppError> {
+        self.access(player_id, user_id, self.clock.now())
+    }
+
+    fn access(&self, player_id: &str, user_id: Option<&str>, now: Timestamp) -> Result<String, AppError> {
         let iat = now.unix_seconds();
-        let access = self.sign(&Claims {
-            sub: family.player_id.clone(),
-            player_id: family.player_id.clone(),
-            user_id: family.user_id.clone(),
+        self.sign(&Claims {
+            sub: player_id.to_owned(),
+            player_id: player_id.to_owned(),
+            user_id: user_id.map(str::to_owned),
             purpose: Purpose::Access,
             iat,
             exp: iat + ACCESS_SECONDS,
             jti: random_hex::<16>()?,
             fam: None,
-        })?;
+        })
+    }
+
+    fn pair(&self, family: &RefreshFamily, now: Timestamp) -> Result<TokenPair, AppError> {
+        let iat = now.unix_seconds();
+        let access = self.access(&family.player_id, family.user_id.as_deref(), now)?;
         let refresh = self.sign(&Claims {
             sub: family.player_id.clone(),
             player_id: family.player_id.clone(),

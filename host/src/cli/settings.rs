@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{BAD_SETTINGS, FAILED, fail, print};
 use crate::boot;
-use crate::config::{self, Mode, Origin, Report, Source};
+use crate::config::{self, Config, Mode, Origin, Report, Source};
 
 pub(super) fn serve(source: &Source) -> ExitCode {
     match config::load(source, Mode::Start) {
@@ -14,6 +14,15 @@ pub(super) fn serve(source: &Source) -> ExitCode {
         },
         (None, report) => fail(BAD_SETTINGS, &problems(&report)),
     }
+}
+
+/// The settings for a command; a refusal is said here.
+///
+/// # Errors
+/// The exit status of settings that a start would refuse.
+pub(super) fn load(source: &Source, mode: Mode) -> Result<Config, ExitCode> {
+    let (config, report) = config::load(source, mode);
+    config.ok_or_else(|| fail(BAD_SETTINGS, &problems(&report)))
 }
 
 fn problems(report: &Report) -> String {

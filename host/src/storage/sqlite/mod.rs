@@ -4,11 +4,13 @@
 //! and never ends in `SQLITE_BUSY` within the process. A write is acknowledged when `log` has brought it to disk, so it
 //! survives `kill -9` and a power cut.
 
+pub mod copy;
 mod explain;
 mod hosts;
 mod log;
 mod refresh;
 mod releases;
+pub mod schema;
 mod sessions;
 mod zones;
 

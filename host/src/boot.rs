@@ -20,18 +20,19 @@ use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
 use crate::app::releases::{self, Releases};
-use crate::config::{Config, DatabaseUrl, Environment, Report};
+use crate::config::{Config, DatabaseUrl, Environment, Report, Source};
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::http::state::HttpState;
-use crate::lifecycle::{self, Signals};
+use crate::lifecycle::{self, Asked, Signals};
 use crate::npcs::HttpNpcSource;
 use crate::plugins::PluginRuntime;
 use crate::plugins::delivery::node::Node;
 use crate::ports::live::Live;
 use crate::ports::npc_source::NpcSource;
 use crate::ports::storage::Storage;
+use crate::reload::Reload;
 use crate::signaling::hub::{Hub, HubLimits};
-use crate::telemetry::logs;
+use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics::Metrics;
 use crate::{http, live, serve, signaling, storage, tasks};
 
@@ -43,8 +44,9 @@ const LAST_WRITES: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// The same text, when there is no log that could tell it.
-pub fn run(config: Config, report: &Report) -> anyhow::Result<ExitCode> {
-    let _log = logs::install(&config.log)?;
+pub fn run(config: Config, report: &Report, source: &Source, env_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let logs = Logs::install(&config.log)?;
+    let mut reload = Reload::new(env_file.map(Path::to_path_buf), source.clone(), logs);
     for notice in &report.notices {
         tracing::info!("{notice}");
     }
@@ -52,7 +54,7 @@ pub fn run(config: Config, report: &Report) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     let runtime = runtime(config.server.worker_threads)?;
-    let result = runtime.block_on(serve_until_signal(config));
+    let result = runtime.block_on(serve_until_signal(config, &mut reload));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
     let Err(error) = result else {
@@ -78,7 +80,7 @@ fn runtime(worker_threads: Option<usize>) -> anyhow::Result<Runtime> {
         .context("cannot start threads")
 }
 
-async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
+async fn serve_until_signal(config: Config, reload: &mut Reload) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     // First of all, so that a port in use is told before anything is opened.
     let listener = serve::bind(&config.server)?;
@@ -87,10 +89,21 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     let accepting = service.accept(listener)?;
     service.announce(address);
     lifecycle::tell_manager("READY=1");
-    let signal = signals.next().await;
+    let watchdog = lifecycle::watchdog();
+    let signal = loop {
+        match signals.next().await {
+            Asked::Stop(signal) => break signal,
+            Asked::Reload => {
+                lifecycle::tell_reloading();
+                tokio::task::block_in_place(|| reload.run(&service.state.auth));
+                lifecycle::tell_manager("READY=1");
+            }
+        }
+    };
     tracing::info!(signal, "shutting down");
     lifecycle::tell_manager("STOPPING=1");
     signals.or_hard_exit(service.stop(accepting)).await;
+    watchdog.abort();
     Ok(())
 }
 

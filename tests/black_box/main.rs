@@ -32,6 +32,7 @@ mod redis;
 mod releases;
 mod releases_fleet;
 mod releases_load;
+mod reload;
 mod signaling;
 mod start_mistakes;
 mod timeouts;

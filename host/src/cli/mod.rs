@@ -78,7 +78,7 @@ pub enum Command {
 #[must_use]
 pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
-        None | Some(Command::Serve) => with_settings(cli, settings::serve),
+        None | Some(Command::Serve) => with_settings(cli, |source| settings::serve(source, cli.env_file.as_deref())),
         Some(Command::CheckConfig { json }) => with_settings(cli, |source| settings::check_config(source, *json)),
         Some(Command::Doctor(doctor)) => with_settings(cli, |source| doctor.run(source)),
         Some(Command::Migrate(migrate)) => with_settings(cli, |source| migrate.run(source)),

@@ -1,14 +1,15 @@
 //! `serve` and `check-config`: reads the settings, and either starts the service with them or shows them.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::{BAD_SETTINGS, FAILED, fail, print};
 use crate::boot;
 use crate::config::{self, Config, Mode, Origin, Report, Source};
 
-pub(super) fn serve(source: &Source) -> ExitCode {
+pub(super) fn serve(source: &Source, env_file: Option<&Path>) -> ExitCode {
     match config::load(source, Mode::Start) {
-        (Some(config), report) => match boot::run(config, &report) {
+        (Some(config), report) => match boot::run(config, &report, source, env_file) {
             Ok(status) => status,
             Err(error) => fail(FAILED, &format!("{error:#}")),
         },

@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod commands;
 mod designer;
 mod drain;
 mod durability;
@@ -31,6 +32,8 @@ mod redis;
 mod releases;
 mod releases_fleet;
 mod releases_load;
+mod reload;
 mod signaling;
+mod start_mistakes;
 mod timeouts;
 mod webrtc;

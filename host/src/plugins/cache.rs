@@ -46,7 +46,10 @@ impl Cache {
     /// When the folder or the key cannot be made or read.
     pub fn open(data_dir: &Path) -> anyhow::Result<Self> {
         let folder = data_dir.join("compiled");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| {
+            let shown = folder.display();
+            format!("DATA_DIR: cannot make the folder {shown}; name a folder this user may write to")
+        })?;
         let key = read_or_make_key(&folder.join("key"))?;
         Ok(Self { folder, key })
     }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,32 +20,34 @@ use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
 use crate::app::releases::{self, Releases};
-use crate::config::{Config, DatabaseUrl, Environment, Report};
+use crate::config::{Config, DatabaseUrl, Environment, Report, Source};
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::http::console::Console;
 use crate::http::state::HttpState;
-use crate::lifecycle::{self, Signals};
+use crate::lifecycle::{self, Asked, Signals};
 use crate::npcs::HttpNpcSource;
 use crate::plugins::PluginRuntime;
 use crate::plugins::delivery::node::Node;
 use crate::ports::live::Live;
 use crate::ports::npc_source::NpcSource;
 use crate::ports::storage::Storage;
+use crate::reload::Reload;
 use crate::signaling::hub::{Hub, HubLimits};
-use crate::telemetry::logs;
+use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics::Metrics;
 use crate::{http, live, serve, signaling, storage, tasks};
 
 /// What the last writes to storage get at least, however short the grace is.
 const LAST_WRITES: Duration = Duration::from_millis(500);
 
-/// Runs the service until a signal ends it.
+/// Runs the service until a signal ends it. When it cannot start, the log and the service manager are told what to change.
 ///
 /// # Errors
 ///
-/// When it cannot start. The text says what to change.
-pub fn run(config: Config, report: &Report) -> anyhow::Result<()> {
-    let _log = logs::install(&config.log)?;
+/// The same text, when there is no log that could tell it.
+pub fn run(config: Config, report: &Report, source: &Source, env_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let logs = Logs::install(&config.log)?;
+    let mut reload = Reload::new(env_file.map(Path::to_path_buf), source.clone(), logs);
     for notice in &report.notices {
         tracing::info!("{notice}");
     }
@@ -52,10 +55,18 @@ pub fn run(config: Config, report: &Report) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let runtime = runtime(config.server.worker_threads)?;
-    let result = runtime.block_on(serve_until_signal(config));
+    let result = runtime.block_on(serve_until_signal(config, &mut reload));
     // Whatever still runs has had its time.
     runtime.shutdown_background();
-    result
+    let Err(error) = result else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    lifecycle::tell_manager(&format!("STATUS=cannot start: {error:#}"));
+    if !tracing::enabled!(tracing::Level::ERROR) {
+        return Err(error);
+    }
+    tracing::error!("cannot start: {error:#}");
+    Ok(ExitCode::FAILURE)
 }
 
 fn runtime(worker_threads: Option<usize>) -> anyhow::Result<Runtime> {
@@ -70,7 +81,7 @@ fn runtime(worker_threads: Option<usize>) -> anyhow::Result<Runtime> {
         .context("cannot start threads")
 }
 
-async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
+async fn serve_until_signal(config: Config, reload: &mut Reload) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     // First of all, so that a port in use is told before anything is opened.
     let listener = serve::bind(&config.server)?;
@@ -79,10 +90,21 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     let accepting = service.accept(listener)?;
     service.announce(address);
     lifecycle::tell_manager("READY=1");
-    let signal = signals.next().await;
+    let watchdog = lifecycle::watchdog();
+    let signal = loop {
+        match signals.next().await {
+            Asked::Stop(signal) => break signal,
+            Asked::Reload => {
+                lifecycle::tell_reloading();
+                tokio::task::block_in_place(|| reload.run(&service.state.auth, &service.state.console));
+                lifecycle::tell_manager("READY=1");
+            }
+        }
+    };
     tracing::info!(signal, "shutting down");
     lifecycle::tell_manager("STOPPING=1");
     signals.or_hard_exit(service.stop(accepting)).await;
+    watchdog.abort();
     Ok(())
 }
 
@@ -101,11 +123,17 @@ impl Service {
         let config = Arc::new(config);
         let clock: SharedClock = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new(&config.service.version)?);
-        create_private(&config.service.data_dir)
-            .with_context(|| format!("DATA_DIR: cannot create {}", config.service.data_dir.display()))?;
-        let storage = open_storage(&config).await?;
+        create_private(&config.service.data_dir).with_context(|| {
+            let shown = config.service.data_dir.display();
+            format!("DATA_DIR: cannot create {shown}; name a folder this user may write to")
+        })?;
         let node = node_name()?;
-        let live = open_live(&config, &node, &metrics).await?;
+        // At the same time, so that whatever is wrong is told at once and soon.
+        let (storage, live) = match tokio::join!(open_storage(&config), open_live(&config, &node, &metrics)) {
+            (Ok(storage), Ok(live)) => (storage, live),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
+            (Err(storage), Err(live)) => anyhow::bail!("{storage:#}. Also: {live:#}"),
+        };
         fill_board(&storage, &live).await?;
         let plugins = start_plugins(config.clone(), metrics.clone()).await?;
         let policies = plugins.policies();
@@ -248,12 +276,12 @@ async fn start_plugins(config: Arc<Config>, metrics: Arc<Metrics>) -> anyhow::Re
         .context("loading the policies panicked")?
 }
 
-async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
+/// Opens the database, with its schema up to date.
+pub(crate) async fn open_storage(config: &Config) -> anyhow::Result<Storage> {
     match &config.database.url {
         DatabaseUrl::Sqlite(path) => {
             let connections = config.database.pool_size.saturating_add(config.database.max_overflow);
-            let storage = storage::sqlite::open(path, connections).await;
-            let storage = storage.with_context(|| format!("DATABASE_URL: cannot open {}", path.display()))?;
+            let storage = storage::sqlite::open(path, connections).await.context("DATABASE_URL")?;
             tracing::info!(path = %path.display(), "embedded database is open");
             Ok(storage)
         }

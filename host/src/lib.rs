@@ -14,6 +14,7 @@ pub mod live;
 pub mod npcs;
 pub mod plugins;
 pub mod ports;
+pub mod reload;
 pub mod serve;
 pub mod signaling;
 pub mod storage;

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -59,12 +58,24 @@ pub fn bind(config: &ServerConfig) -> anyhow::Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    listen().with_context(|| match config.port {
-        0 => format!("cannot listen on {address}; is HOST an address of this machine?"),
-        port => format!(
-            "cannot listen on {address}: set PORT (now {port}) to a free port, and HOST to an address of this machine"
+    listen().map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}; {}", mend(&error, config.port)))
+}
+
+fn mend(error: &std::io::Error, port: u16) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "another program has it (ss -ltnp 'sport = :{port}' tells which): end that one, or set PORT (now {port}) to a free port"
         ),
-    })
+        std::io::ErrorKind::PermissionDenied => {
+            format!(
+                "ports below 1024 need a right of their own: set PORT (now {port}) to a higher one, with nginx in front"
+            )
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "set HOST to an address of this machine, or to 0.0.0.0 for all of them".to_owned()
+        }
+        _ => format!("set PORT (now {port}) to a free port, and HOST to an address of this machine"),
+    }
 }
 
 /// Most connections at one time that are no WebSocket, or not yet. Further ones are closed as they come.

@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod commands;
 mod console;
 mod console_images;
 mod designer;
@@ -33,6 +34,8 @@ mod redis;
 mod releases;
 mod releases_fleet;
 mod releases_load;
+mod reload;
 mod signaling;
+mod start_mistakes;
 mod timeouts;
 mod webrtc;

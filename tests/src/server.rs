@@ -42,6 +42,8 @@ pub fn program() -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Options {
     env: BTreeMap<String, String>,
+    /// What stands in `.env` of the working folder.
+    env_file: String,
     /// Kept while a server may use it.
     database: Option<Arc<Database>>,
     /// With `TEST_LIVE=redis`: the server's own Redis.
@@ -62,6 +64,7 @@ impl Default for Options {
         ];
         Self {
             env: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            env_file: String::new(),
             database: None,
             redis: None,
         }
@@ -87,6 +90,13 @@ impl Options {
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.env.remove(name);
+        self
+    }
+
+    /// Writes settings into `.env`, which the environment goes before. See [`Server::write_settings`].
+    #[must_use]
+    pub fn settings(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.env_file);
         self
     }
 
@@ -227,6 +237,7 @@ impl Server {
 
     fn launch(home: Arc<TempDir>, options: Options) -> Self {
         warm_up(&home.path().join("data/compiled"));
+        std::fs::write(home.path().join(".env"), &options.env_file).expect("a file");
         let mut child = options.command(home.path()).spawn().expect("the program starts");
         let log = Log::default();
         log.follow(&mut child);
@@ -308,6 +319,26 @@ impl Server {
         assert!(status.is_ok_and(|s| s.success()), "kill -TERM");
     }
 
+    /// Writes other settings into `.env`, sends SIGHUP, and waits until the log says what came of it. Returns that line.
+    pub fn write_settings(&self, text: &str) -> String {
+        std::fs::write(self.home().join(".env"), text).expect("a file");
+        let told = |log: &str| -> Vec<String> {
+            let lines = log.lines().filter(|line| line.contains("settings are "));
+            lines.map(ToOwned::to_owned).collect()
+        };
+        let before = told(&self.log()).len();
+        let sent = Command::new("kill").arg("-HUP").arg(self.pid().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -HUP");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = told(&self.log()).get(before) {
+                return line.clone();
+            }
+            assert!(Instant::now() < end, "SIGHUP was not answered:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for the process to end by itself.
     pub fn wait(&mut self) -> ExitStatus {
         wait_for_end(&mut self.child).unwrap_or_else(|| panic!("the server did not end:\n{}", self.log.text()))
@@ -337,6 +368,12 @@ impl Server {
         self.terminate();
         let status = self.wait();
         assert!(status.success(), "exit {status}:\n{}", self.log.text());
+        Self::launch(Arc::clone(&self.home), self.options.clone())
+    }
+
+    /// Starts another one on the same data, after this one has ended.
+    #[must_use]
+    pub fn start_again(self) -> Self {
         Self::launch(Arc::clone(&self.home), self.options.clone())
     }
 

@@ -21,10 +21,10 @@ export class Live extends EventTarget {
     this.source = new EventSource("/console/events");
     for (const name of PARTS) this.source.addEventListener(name, (event) => this.take(name, JSON.parse(event.data)));
     this.source.addEventListener("history", (event) => { this.history = JSON.parse(event.data); });
-    this.source.addEventListener("end", (event) => {
+    // The node drains, or the session of this stream is over: then it may have been renewed, and another stream goes on.
+    this.source.addEventListener("end", () => {
       this.source.close();
-      if (event.data === "signed-out") this.tell("over");
-      else this.again();
+      this.again();
     });
     this.source.addEventListener("error", () => {
       // While the state is CONNECTING the browser tries again by itself.

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use utoipa::ToSchema;
 
 use super::App;
@@ -84,32 +86,57 @@ pub struct TokenPair {
 
 /// Verifies credentials and signs tokens.
 pub struct Authenticator {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    keys: ArcSwap<Keys>,
     validation: Validation,
-    api_key_digest: [u8; 32],
     jwt_validation: bool,
     api_key_validation: bool,
     clock: SharedClock,
+}
+
+/// The secrets of one reading of the settings. Those before them are good too, but nothing is signed with them.
+struct Keys {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    previous: Option<DecodingKey>,
+    api_key: [u8; 32],
+    api_key_previous: Option<[u8; 32]>,
+}
+
+impl Keys {
+    fn new(config: &SecurityConfig) -> Self {
+        let bytes = |secret: &SecretString| secret.expose_secret().as_bytes().to_vec();
+        let digest = |secret: &SecretString| Sha256::digest(bytes(secret)).into();
+        let secret = bytes(&config.jwt_secret_key);
+        let previous = config.jwt_secret_key_previous.as_ref();
+        Self {
+            encoding: EncodingKey::from_secret(&secret),
+            decoding: DecodingKey::from_secret(&secret),
+            previous: previous.map(|secret| DecodingKey::from_secret(&bytes(secret))),
+            api_key: digest(&config.coordinator_api_key),
+            api_key_previous: config.coordinator_api_key_previous.as_ref().map(digest),
+        }
+    }
 }
 
 impl Authenticator {
     /// Made once from the settings.
     #[must_use]
     pub fn new(config: &SecurityConfig, clock: SharedClock) -> Self {
-        let secret = config.jwt_secret_key.expose_secret().as_bytes();
         let mut validation = Validation::new(Algorithm::HS256);
         // Expiry is checked against the clock that was passed in, to the second.
         validation.validate_exp = false;
         Self {
-            encoding: EncodingKey::from_secret(secret),
-            decoding: DecodingKey::from_secret(secret),
+            keys: ArcSwap::from_pointee(Keys::new(config)),
             validation,
-            api_key_digest: Sha256::digest(config.coordinator_api_key.expose_secret().as_bytes()).into(),
             jwt_validation: config.jwt_validation_enabled,
             api_key_validation: config.api_key_validation_enabled,
             clock,
         }
+    }
+
+    /// Goes on with the secrets of other settings. Requests that are being checked end with the old ones.
+    pub fn replace(&self, config: &SecurityConfig) {
+        self.keys.store(Arc::new(Keys::new(config)));
     }
 
     /// The player of an access token. With token validation off, a bad token stands for any player.
@@ -127,11 +154,15 @@ impl Authenticator {
         }
     }
 
-    /// Whether this is the coordinator's API key. Takes the same time for every key of one length.
+    /// Whether this is the coordinator's API key, or the one before it. Takes the same time for every key of one length.
     #[must_use]
     pub fn verify_api_key(&self, key: &str) -> bool {
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        bool::from(digest.ct_eq(&self.api_key_digest)) || !self.api_key_validation
+        let keys = self.keys.load();
+        let previous = keys
+            .api_key_previous
+            .map_or(Choice::from(0), |known| digest.ct_eq(&known));
+        bool::from(digest.ct_eq(&keys.api_key) | previous) || !self.api_key_validation
     }
 
     /// What a caller without a credential counts as.
@@ -151,9 +182,13 @@ impl Authenticator {
         if token.len() > MAX_TOKEN {
             return Err(refused("Invalid token"));
         }
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|_| refused("Invalid token"))?
-            .claims;
+        let keys = self.keys.load();
+        let open = |key| jsonwebtoken::decode::<Claims>(token, key, &self.validation);
+        let opened = match (open(&keys.decoding), &keys.previous) {
+            (Err(error), Some(previous)) if *error.kind() == ErrorKind::InvalidSignature => open(previous),
+            (opened, _) => opened,
+        };
+        let claims = opened.map_err(|_| refused("Invalid token"))?.claims;
         if claims.purpose != purpose {
             return Err(refused("Wrong type of token"));
         }
@@ -167,22 +202,35 @@ impl Authenticator {
     }
 
     fn sign(&self, claims: &Claims) -> Result<String, AppError> {
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.encoding)
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.keys.load().encoding)
             .map_err(|error| AppError::Internal(anyhow::Error::new(error).context("signing a token")))
     }
 
-    fn pair(&self, family: &RefreshFamily, now: Timestamp) -> Result<TokenPair, AppError> {
+    /// An access token that belongs to no sign-in: it cannot be refreshed.
+    ///
+    /// # Errors
+    /// `Internal` when the machine has no randomness.
+    pub fn access_token(&self, player_id: &str, user_id: Option<&str>) -> Result<String, AppError> {
+        self.access(player_id, user_id, self.clock.now())
+    }
+
+    fn access(&self, player_id: &str, user_id: Option<&str>, now: Timestamp) -> Result<String, AppError> {
         let iat = now.unix_seconds();
-        let access = self.sign(&Claims {
-            sub: family.player_id.clone(),
-            player_id: family.player_id.clone(),
-            user_id: family.user_id.clone(),
+        self.sign(&Claims {
+            sub: player_id.to_owned(),
+            player_id: player_id.to_owned(),
+            user_id: user_id.map(str::to_owned),
             purpose: Purpose::Access,
             iat,
             exp: iat + ACCESS_SECONDS,
             jti: random_hex::<16>()?,
             fam: None,
-        })?;
+        })
+    }
+
+    fn pair(&self, family: &RefreshFamily, now: Timestamp) -> Result<TokenPair, AppError> {
+        let iat = now.unix_seconds();
+        let access = self.access(&family.player_id, family.user_id.as_deref(), now)?;
         let refresh = self.sign(&Claims {
             sub: family.player_id.clone(),
             player_id: family.player_id.clone(),

@@ -3,13 +3,17 @@
 //!
 //! Exit status: 0 it is done, or the answer is yes; 1 it failed, or the answer is no; and the constants below.
 
+mod database;
+mod doctor;
 mod plugin;
 mod settings;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::Source;
 use crate::http;
@@ -47,6 +51,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at everything the settings name (database, Redis, AI service, policies, port), and say what is wrong and how to mend it.
+    Doctor(doctor::Doctor),
+    /// Bring the schema of the database up to date, as the next start would.
+    Migrate(database::Migrate),
+    /// Copy the embedded database to a file, while the service runs.
+    Backup(database::Backup),
+    /// Put a backup in the place of the embedded database, while the service does not run.
+    Restore(database::Restore),
+    /// Print an access token for a player, signed with JWT_SECRET_KEY and good for an hour.
+    Token(token::Token),
+    /// Print what a shell needs to complete this command line.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Write, build, try and release policies.
     #[command(subcommand)]
     Plugin(Box<plugin::Plugin>),
@@ -58,8 +78,14 @@ pub enum Command {
 #[must_use]
 pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
-        None | Some(Command::Serve) => with_settings(cli, settings::serve),
+        None | Some(Command::Serve) => with_settings(cli, |source| settings::serve(source, cli.env_file.as_deref())),
         Some(Command::CheckConfig { json }) => with_settings(cli, |source| settings::check_config(source, *json)),
+        Some(Command::Doctor(doctor)) => with_settings(cli, |source| doctor.run(source)),
+        Some(Command::Migrate(migrate)) => with_settings(cli, |source| migrate.run(source)),
+        Some(Command::Backup(backup)) => with_settings(cli, |source| backup.run(source)),
+        Some(Command::Restore(restore)) => with_settings(cli, |source| restore.run(source)),
+        Some(Command::Token(token)) => with_settings(cli, |source| token.run(source)),
+        Some(Command::Completions { shell }) => completions(*shell),
         Some(Command::Plugin(plugin)) => with_settings(cli, |source| plugin.run(source)),
         Some(Command::Openapi) => match http::openapi_document(env!("CARGO_PKG_VERSION")) {
             Ok(text) => print(&text),
@@ -75,11 +101,39 @@ fn with_settings(cli: &Cli, work: impl FnOnce(&Source) -> ExitCode) -> ExitCode 
     }
 }
 
+/// Prints text; colours in it reach a terminal alone.
 fn print(text: &str) -> ExitCode {
     use std::io::Write as _;
     // A reader that has seen enough closes the pipe: that is no failure of ours.
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let _ = writeln!(anstream::stdout().lock(), "{text}");
     ExitCode::SUCCESS
+}
+
+/// Prints a report, as JSON or as text; the exit status says whether it is good.
+fn answer(json: Option<serde_json::Value>, text: impl FnOnce() -> String, good: bool) -> ExitCode {
+    answer_with(json, text, if good { 0 } else { FAILED })
+}
+
+fn answer_with(json: Option<serde_json::Value>, text: impl FnOnce() -> String, status: u8) -> ExitCode {
+    print(&json.map_or_else(text, |json| format!("{json:#}")));
+    ExitCode::from(status)
+}
+
+fn completions(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "p2p-coordinator", &mut script);
+    print(String::from_utf8_lossy(&script).trim_end())
+}
+
+/// Runs one command's work to its end.
+fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
@@ -89,8 +143,6 @@ fn fail(status: u8, message: &str) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

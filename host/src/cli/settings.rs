@@ -1,19 +1,29 @@
 //! `serve` and `check-config`: reads the settings, and either starts the service with them or shows them.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::{BAD_SETTINGS, FAILED, fail, print};
 use crate::boot;
-use crate::config::{self, Mode, Origin, Report, Source};
+use crate::config::{self, Config, Mode, Origin, Report, Source};
 
-pub(super) fn serve(source: &Source) -> ExitCode {
+pub(super) fn serve(source: &Source, env_file: Option<&Path>) -> ExitCode {
     match config::load(source, Mode::Start) {
-        (Some(config), report) => match boot::run(config, &report) {
-            Ok(()) => ExitCode::SUCCESS,
+        (Some(config), report) => match boot::run(config, &report, source, env_file) {
+            Ok(status) => status,
             Err(error) => fail(FAILED, &format!("{error:#}")),
         },
         (None, report) => fail(BAD_SETTINGS, &problems(&report)),
     }
+}
+
+/// The settings for a command; a refusal is said here.
+///
+/// # Errors
+/// The exit status of settings that a start would refuse.
+pub(super) fn load(source: &Source, mode: Mode) -> Result<Config, ExitCode> {
+    let (config, report) = config::load(source, mode);
+    config.ok_or_else(|| fail(BAD_SETTINGS, &problems(&report)))
 }
 
 fn problems(report: &Report) -> String {

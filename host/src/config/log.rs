@@ -6,13 +6,15 @@ use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
 
-/// `LOG_LEVEL`, `LOG_FORMAT`, `LOG_FILE`.
+/// `LOG_LEVEL`, `LOG_FORMAT`, `LOG_FILE`, `LOG_ROTATION`.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     /// A level name, or a full filter directive.
     pub level: String,
     pub json: bool,
     pub file: Option<PathBuf>,
+    /// `LOG_ROTATION`: full files and those of yesterday get another name, and the oldest are removed.
+    pub rotate: bool,
 }
 
 impl LogConfig {
@@ -39,6 +41,7 @@ impl LogConfig {
             level,
             json: reader.choice("LOG_FORMAT", &[("text", false), ("json", true)], false),
             file,
+            rotate: reader.flag("LOG_ROTATION"),
         }
     }
 }

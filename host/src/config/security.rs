@@ -12,7 +12,11 @@ use super::service::Environment;
 #[derive(Clone, Debug)]
 pub struct SecurityConfig {
     pub jwt_secret_key: SecretString,
+    /// `JWT_SECRET_KEY_PREVIOUS`: accepted, never used to sign.
+    pub jwt_secret_key_previous: Option<SecretString>,
     pub coordinator_api_key: SecretString,
+    /// `COORDINATOR_API_KEY_PREVIOUS`: accepted beside the other one.
+    pub coordinator_api_key_previous: Option<SecretString>,
     /// Exact origins, or one `*`.
     pub cors_origins: Vec<String>,
     pub jwt_validation_enabled: bool,
@@ -21,6 +25,10 @@ pub struct SecurityConfig {
 
 const JWT: &str = "JWT_SECRET_KEY";
 const API_KEY: &str = "COORDINATOR_API_KEY";
+const JWT_PREVIOUS: &str = "JWT_SECRET_KEY_PREVIOUS";
+const API_KEY_PREVIOUS: &str = "COORDINATOR_API_KEY_PREVIOUS";
+/// All secrets. No two of them may be equal.
+const SECRETS: [&str; 4] = [JWT, JWT_PREVIOUS, API_KEY, API_KEY_PREVIOUS];
 const MIN_SECRET: usize = 32;
 const HOW: &str = "make one with: openssl rand -hex 32";
 
@@ -58,8 +66,13 @@ impl SecurityConfig {
         if production {
             refuse_weak(reader, JWT, jwt);
             refuse_weak(reader, API_KEY, api_key);
-            if jwt.is_some() && jwt == api_key {
-                reader.refuse(API_KEY, format!("must differ from {JWT}; {HOW}"));
+            for name in [JWT_PREVIOUS, API_KEY_PREVIOUS] {
+                if let Some(secret) = reader.given(name) {
+                    refuse_weak(reader, name, Some(secret));
+                }
+            }
+            for (one, other) in equal(reader) {
+                reader.refuse(other, format!("must differ from {one}; {HOW}"));
             }
             for (name, enabled) in [
                 ("JWT_VALIDATION_ENABLED", jwt_validation_enabled),
@@ -79,7 +92,7 @@ impl SecurityConfig {
                 );
             }
         } else {
-            warn_weak(reader, jwt, api_key);
+            warn_weak(reader);
         }
         let kept = if production {
             Kept::default()
@@ -89,8 +102,11 @@ impl SecurityConfig {
         let secret = |given: Option<&str>, kept: &Option<String>| {
             SecretString::from(given.map_or_else(|| kept.clone().unwrap_or_default(), str::to_owned))
         };
+        let previous = |name| reader.given(name).map(SecretString::from);
         let config = Self {
             jwt_secret_key: secret(jwt, &kept.jwt_secret_key),
+            jwt_secret_key_previous: previous(JWT_PREVIOUS),
+            coordinator_api_key_previous: previous(API_KEY_PREVIOUS),
             coordinator_api_key: secret(api_key, &kept.coordinator_api_key),
             cors_origins,
             jwt_validation_enabled,
@@ -124,8 +140,7 @@ fn refuse_weak(reader: &mut Reader<'_>, name: &str, given: Option<&str>) {
             name,
             format!("must have {MIN_SECRET} characters or more, it has {length}; {HOW}"),
         );
-    }
-    if is_placeholder(secret) {
+    } else if is_placeholder(secret) {
         reader.refuse(name, format!("is a published example or a placeholder; {HOW}"));
     }
 }
@@ -136,19 +151,30 @@ fn is_placeholder(secret: &str) -> bool {
     PUBLISHED.contains(&lower.as_str()) || PLACEHOLDERS.iter().any(|word| lower.contains(word)) || distinct.len() < 6
 }
 
-fn warn_weak(reader: &mut Reader<'_>, jwt: Option<&str>, api_key: Option<&str>) {
-    for (name, secret) in [(JWT, jwt), (API_KEY, api_key)] {
+fn warn_weak(reader: &mut Reader<'_>) {
+    for name in SECRETS {
+        let secret = reader.given(name);
         if secret.is_some_and(|s| s.chars().count() < MIN_SECRET || is_placeholder(s)) {
             reader
                 .warnings
                 .push(format!("{name} is too weak for production; {HOW}"));
         }
     }
-    if jwt.is_some() && jwt == api_key {
+    for (one, other) in equal(reader) {
         reader
             .warnings
-            .push(format!("{JWT} and {API_KEY} are equal, which production refuses"));
+            .push(format!("{one} and {other} are equal, which production refuses"));
     }
+}
+
+/// Pairs of secrets that are the same.
+fn equal(reader: &Reader<'_>) -> Vec<(&'static str, &'static str)> {
+    let pairs = SECRETS
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| SECRETS[at + 1..].iter().map(move |other| (*one, *other)));
+    let same = |one, other| reader.given(one).is_some() && reader.given(one) == reader.given(other);
+    pairs.filter(|(one, other)| same(one, other)).collect()
 }
 
 fn origins(reader: &mut Reader<'_>, production: bool) -> Vec<String> {

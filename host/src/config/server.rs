@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::reader::Reader;
 
 /// `HOST`, `PORT`, and how long a shutdown may take.
@@ -12,8 +14,8 @@ pub struct ServerConfig {
     pub port: u16,
     /// `SHUTDOWN_GRACE_SECONDS`: from the signal to the hard end.
     pub shutdown_grace: Duration,
-    /// `TRUSTED_PROXIES`: addresses whose `X-Forwarded-For` is believed. Empty: the socket's address counts.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// `TRUSTED_PROXIES`: networks whose `X-Forwarded-For` is believed. Empty: the socket's address counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// `WS_MAX_CONNECTIONS`: WebSocket connections at one time.
     pub max_connections: usize,
     /// `WORKER_THREADS`: none means one for each processor.
@@ -32,11 +34,20 @@ impl ServerConfig {
         };
         let mut trusted_proxies = Vec::new();
         for item in reader.list("TRUSTED_PROXIES") {
-            match item.parse() {
-                Ok(address) => trusted_proxies.push(address),
+            let network = item
+                .parse::<IpNet>()
+                .or_else(|_| item.parse::<IpAddr>().map(IpNet::from));
+            match network {
+                Ok(network) if network.prefix_len() == 0 => reader.refuse(
+                    "TRUSTED_PROXIES",
+                    format!("{item:?} is everybody: any client could then choose its address; list your own proxies"),
+                ),
+                Ok(network) => trusted_proxies.push(network),
                 Err(_) => reader.refuse(
                     "TRUSTED_PROXIES",
-                    format!("{item:?} is no IP address; list single addresses, separated by commas"),
+                    format!(
+                        "{item:?} is no IP address and no network; write 10.0.0.7 or 10.0.0.0/8, separated by commas"
+                    ),
                 ),
             }
         }

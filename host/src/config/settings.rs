@@ -109,7 +109,7 @@ pub const SETTINGS: &[Setting] = &[
         SERVER,
         "TRUSTED_PROXIES",
         "",
-        "Comma-separated IP addresses whose X-Forwarded-For is believed. Empty: the address of the socket counts.",
+        "Comma-separated IP addresses and networks (10.0.0.0/8) whose X-Forwarded-For is believed. Empty: the address of the socket counts.",
     ),
     plain(
         SERVER,
@@ -164,8 +164,18 @@ pub const SETTINGS: &[Setting] = &[
     ),
     secret(
         SECURITY,
+        "JWT_SECRET_KEY_PREVIOUS",
+        "Also accepted in tokens and never used to sign, for a changeover of JWT_SECRET_KEY.",
+    ),
+    secret(
+        SECURITY,
         "COORDINATOR_API_KEY",
         "Key of the game server and of operators; 32 characters or more. Empty outside production: made at the first start and kept in DATA_DIR/secrets.env.",
+    ),
+    secret(
+        SECURITY,
+        "COORDINATOR_API_KEY_PREVIOUS",
+        "Also accepted, for a changeover of COORDINATOR_API_KEY.",
     ),
     plain(
         SECURITY,
@@ -307,11 +317,12 @@ pub const SETTINGS: &[Setting] = &[
         "TRACE, DEBUG, INFO, WARNING or ERROR, or a filter as in info,p2p_coordinator=debug. RUST_LOG goes before it.",
     ),
     plain(LOG, "LOG_FORMAT", "text", "text or json."),
+    plain(LOG, "LOG_FILE", "", "File that also gets the log. Empty: stderr alone."),
     plain(
         LOG,
-        "LOG_FILE",
-        "",
-        "File that also gets the log; a new one each day, the date behind its name. Empty: stderr alone.",
+        "LOG_ROTATION",
+        "true",
+        "true: LOG_FILE gets the date behind its name each day and at 500 MB, and 10 old ones are kept. false: another program moves it away, and SIGHUP has it made again.",
     ),
 ];
 

@@ -109,6 +109,40 @@ impl Source {
             .collect()
     }
 
+    /// Names of settings, and of what policies get, whose values differ.
+    #[must_use]
+    pub fn changes(&self, other: &Self) -> Vec<String> {
+        let handed = |source: &Self| {
+            source
+                .with_prefix(settings::POLICY_PREFIX)
+                .into_iter()
+                .map(|(name, _)| name)
+        };
+        let mut names: Vec<String> = settings::SETTINGS
+            .iter()
+            .map(|setting| setting.name.to_owned())
+            .collect();
+        names.extend(handed(self).chain(handed(other)));
+        names.sort();
+        names.dedup();
+        let value = |source: &Self, name: &str| source.get(name).map(|(value, _)| value.to_owned());
+        names.retain(|name| value(self, name) != value(other, name));
+        names
+    }
+
+    /// Takes the values of these names from another source.
+    pub fn take(&mut self, other: &Self, names: &[&str]) {
+        let copy = |to: &mut BTreeMap<String, String>, from: &BTreeMap<String, String>, name: &str| match from.get(name)
+        {
+            Some(value) => drop(to.insert(name.to_owned(), value.clone())),
+            None => drop(to.remove(name)),
+        };
+        for name in names {
+            copy(&mut self.environment, &other.environment, name);
+            copy(&mut self.env_file, &other.env_file, name);
+        }
+    }
+
     /// One sentence for each variable that looks like a setting and is none. Names only, never values.
     #[must_use]
     pub fn unknown(&self) -> Vec<String> {

@@ -144,7 +144,7 @@ fn every_problem_is_named_at_once() {
         ("DEBUG", "maybe"),
         ("HOST", "my-host"),
         ("PORT", "70000"),
-        ("TRUSTED_PROXIES", "10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "10.0.0.0/40"),
         ("SHUTDOWN_GRACE_SECONDS", "-1"),
         ("DATABASE_URL", "mysql://root@h/d"),
         ("DATABASE_POOL_SIZE", "0"),

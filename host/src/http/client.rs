@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use axum::extract::ConnectInfo;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{Extensions, HeaderMap, Method};
+use ipnet::IpNet;
 
 use super::console::ThroughConsole;
 use super::state::HttpState;
@@ -78,8 +79,9 @@ fn credential(state: &HttpState, headers: &HeaderMap) -> Credential {
 }
 
 /// The socket's address; behind a trusted proxy, the rightmost address of `X-Forwarded-For` that is no trusted proxy.
-fn client_address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
-    if trusted.is_empty() || !trusted.contains(&socket) {
+fn client_address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    if !trusted(socket) {
         return socket;
     }
     let mut client = socket;
@@ -93,7 +95,7 @@ fn client_address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> Ip
                 return client;
             };
             client = address;
-            if !trusted.contains(&address) {
+            if !trusted(address) {
                 return client;
             }
         }
@@ -110,7 +112,7 @@ mod tests {
         for value in forwarded {
             headers.append("x-forwarded-for", axum::http::HeaderValue::from_static(value));
         }
-        let trusted = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let trusted = ["10.0.0.1/32".parse().unwrap(), "10.0.1.0/24".parse().unwrap()];
         client_address(socket.parse().unwrap(), &headers, &trusted).to_string()
     }
 
@@ -119,7 +121,7 @@ mod tests {
         assert_eq!(seen("192.0.2.7", &["1.1.1.1"]), "192.0.2.7");
         assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", &["6.6.6.6, 1.1.1.1"]), "1.1.1.1");
-        assert_eq!(seen("10.0.0.1", &["6.6.6.6", "1.1.1.1:5000, 10.0.0.2"]), "1.1.1.1");
+        assert_eq!(seen("10.0.0.1", &["6.6.6.6", "1.1.1.1:5000, 10.0.1.200"]), "1.1.1.1");
         assert_eq!(seen("10.0.0.1", &["6.6.6.6, nonsense"]), "10.0.0.1");
     }
 }

@@ -45,6 +45,15 @@ impl HttpNpcSource {
         Ok(Self { client, base })
     }
 
+    /// Whether the service says that it is well, and why not.
+    ///
+    /// # Errors
+    ///
+    /// It is away, too slow, or answers with an error.
+    pub async fn check(&self) -> Result<(), NpcError> {
+        self.fetch(self.url(&["health"])).await.map(drop)
+    }
+
     /// The URL of a path, each segment encoded.
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
@@ -79,7 +88,7 @@ impl NpcSource for HttpNpcSource {
     }
 
     async fn healthy(&self) -> bool {
-        self.fetch(self.url(&["health"])).await.is_ok()
+        self.check().await.is_ok()
     }
 }
 

@@ -59,7 +59,7 @@ impl Watch {
     /// When the folder cannot be made or watched; names `PLUGIN_DIR`.
     pub fn start(dir: &Path, runtime: &Arc<PluginRuntime>) -> anyhow::Result<Self> {
         let shown = dir.display();
-        fs::create_dir_all(dir).with_context(|| format!("PLUGIN_DIR={shown}: the folder cannot be made"))?;
+        fs::create_dir_all(dir).with_context(|| format!("PLUGIN_DIR={shown}: the folder cannot be made; name a folder this user may make, or leave PLUGIN_DIR out"))?;
         // One signal that is waiting says all that more would say.
         let (signals, inbox) = sync_channel(1);
         let events = signals.clone();

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{FAILED, NOT_BUILT, fail, print};
+use super::{NOT_BUILT, answer, fail};
 use crate::config::{PluginsConfig, Source};
 use crate::plugins::build::{self, tools::Tools};
 use crate::plugins::slot_name::SlotName;
@@ -138,14 +138,4 @@ fn not_built(error: build::BuildError) -> ExitCode {
 
 fn slot(text: &str) -> Result<SlotName, String> {
     SlotName::parse(text).ok_or_else(|| "no such slot: host-selection, rate-limit or npc-transform".to_owned())
-}
-
-/// Prints a report, as JSON or as text; the exit status says whether it is good.
-fn answer(json: Option<serde_json::Value>, text: impl FnOnce() -> String, good: bool) -> ExitCode {
-    print(&json.map_or_else(text, |json| format!("{json:#}")));
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(FAILED)
-    }
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Subscription;
-use super::session::Session;
+use super::session;
 use super::sign_in;
 use super::snapshot::PARTS;
 use crate::app::error::AppError;
@@ -42,7 +42,8 @@ pub async fn events(
     cut: Option<Extension<Cut>>,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
-    let session = sign_in::current(&state, &headers)?;
+    sign_in::current(&state, &headers)?;
+    let cookie = session::cookie(&headers).unwrap_or_default().to_owned();
     let Some(subscription) = super::feed::subscribe(&state) else {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
@@ -54,7 +55,7 @@ pub async fn events(
         let overseen = oversee(cut, taken.subscribe(), state.shutdown.clone());
         state.tracker.spawn(overseen);
     }
-    let mut response = Sse::new(stream(state, session, subscription, taken)).into_response();
+    let mut response = Sse::new(stream(state, cookie, subscription, taken)).into_response();
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Else nginx collects events before it passes them on.
@@ -68,7 +69,8 @@ pub async fn events(
 /// What one client has been sent.
 struct Watcher {
     state: Arc<HttpState>,
-    session: Session,
+    /// What the session stands in.
+    cookie: String,
     subscription: Subscription,
     seen: [u64; PARTS.len()],
     waiting: VecDeque<Event>,
@@ -79,14 +81,14 @@ struct Watcher {
 
 fn stream(
     state: Arc<HttpState>,
-    session: Session,
+    cookie: String,
     subscription: Subscription,
     taken: watch::Sender<()>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let history = Event::default().event("history").data(state.console.feed.history());
     let watcher = Watcher {
         state,
-        session,
+        cookie,
         subscription,
         seen: [0; PARTS.len()],
         waiting: VecDeque::from([history]),
@@ -138,7 +140,7 @@ impl Watcher {
             // A snapshot comes every second, so a session that is over is seen within one.
             let end = match snapshot {
                 None => Some("draining"),
-                Some(_) if !self.state.console.sessions.is_good(&self.session) => Some("signed-out"),
+                Some(_) if self.state.console.sessions.verify(&self.cookie).is_none() => Some("signed-out"),
                 Some(snapshot) => {
                     for (index, part) in snapshot.parts.iter().enumerate() {
                         if part.version > self.seen[index] {

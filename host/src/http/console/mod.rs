@@ -40,7 +40,7 @@ impl Console {
     #[must_use]
     pub fn new(config: &SecurityConfig, clock: SharedClock) -> Self {
         Self {
-            sessions: Sessions::new(&config.coordinator_api_key, clock),
+            sessions: Sessions::new(config, clock),
             feed: Feed::default(),
         }
     }

@@ -1,11 +1,13 @@
 //! Console sessions: what stands in the cookie, how it is signed, and how it ends.
 //!
 //! The cookie is signed and not stored: each node of a fleet knows the API key, so each accepts it, and another key ends all
-//! sessions. It holds a random id, the moment of the sign-in and the end. A sign-out is remembered until the session would have
+//! sessions; while the key before it is accepted, so are its sessions. It holds a random id, the moment of the sign-in and the end. A sign-out is remembered until the session would have
 //! ended anyway, on the node that took it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
 use parking_lot::Mutex;
@@ -15,6 +17,7 @@ use subtle::ConstantTimeEq;
 
 use crate::app::auth::random_hex;
 use crate::app::error::AppError;
+use crate::config::SecurityConfig;
 use crate::domain::clock::SharedClock;
 
 /// How long a session is good without being renewed, in seconds.
@@ -49,23 +52,27 @@ impl Session {
 
 /// Makes sessions and verifies them.
 pub struct Sessions {
-    key: Key,
+    /// The one that signs, then the one before it.
+    keys: ArcSwap<Vec<Key>>,
     clock: SharedClock,
     /// Ids, and until when each could have been used.
     signed_out: Mutex<HashMap<String, i64>>,
 }
 
 impl Sessions {
-    /// Sessions of this API key.
+    /// Sessions of these API keys.
     #[must_use]
-    pub fn new(api_key: &SecretString, clock: SharedClock) -> Self {
-        let secret = Key::new(HMAC_SHA256, api_key.expose_secret().as_bytes());
-        let derived = seal(&secret, &["p2p-coordinator console session"]);
+    pub fn new(config: &SecurityConfig, clock: SharedClock) -> Self {
         Self {
-            key: Key::new(HMAC_SHA256, derived.as_ref()),
+            keys: ArcSwap::from_pointee(derived(config)),
             clock,
             signed_out: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Goes on with other API keys. Sessions of one that is not among them have ended.
+    pub fn replace(&self, config: &SecurityConfig) {
+        self.keys.store(Arc::new(derived(config)));
     }
 
     /// A new session.
@@ -95,7 +102,7 @@ impl Sessions {
     #[must_use]
     pub fn signed(&self, session: &Session) -> String {
         let text = session.text();
-        let seal = hex::encode(seal(&self.key, &["session", &text]));
+        let seal = self.seals(&["session", &text]).next().unwrap_or_default();
         format!("{text}.{seal}")
     }
 
@@ -106,7 +113,7 @@ impl Sessions {
             return None;
         }
         let (text, mac) = cookie.rsplit_once('.')?;
-        if !equal(mac, &hex::encode(seal(&self.key, &["session", text]))) {
+        if !self.is_sealed(&["session", text], mac) {
             return None;
         }
         let mut parts = text.strip_prefix("1.")?.split('.');
@@ -115,14 +122,9 @@ impl Sessions {
             signed_in: parts.next()?.parse().ok()?,
             expires: parts.next()?.parse().ok()?,
         };
-        self.is_good(&session).then_some(session)
-    }
-
-    /// Whether a session that was verified before is still good.
-    #[must_use]
-    pub fn is_good(&self, session: &Session) -> bool {
         let now = self.clock.now().unix_seconds();
-        session.expires > now && !self.signed_out.lock().contains_key(&session.id)
+        let is_good = session.expires > now && !self.signed_out.lock().contains_key(&session.id);
+        is_good.then_some(session)
     }
 
     /// Seconds until a session ends, 0 when it has ended.
@@ -147,13 +149,24 @@ impl Sessions {
     /// What the session's page sends with whatever may change something.
     #[must_use]
     pub fn token(&self, session: &Session) -> String {
-        hex::encode(seal(&self.key, &["token", &session.id]))
+        self.seals(&["token", &session.id]).next().unwrap_or_default()
     }
 
     /// Whether this is the session's token. Takes the same time for every token of its length.
     #[must_use]
     pub fn is_token_of(&self, session: &Session, token: &str) -> bool {
-        equal(token, &self.token(session))
+        self.is_sealed(&["token", &session.id], token)
+    }
+
+    /// The seals of each key in hex, that of the current one first.
+    fn seals<'a>(&self, parts: &'a [&str]) -> impl Iterator<Item = String> + use<'a> {
+        let keys = self.keys.load_full();
+        (0..keys.len()).map(move |index| hex::encode(seal(&keys[index], parts)))
+    }
+
+    fn is_sealed(&self, parts: &[&str], given: &str) -> bool {
+        self.seals(parts)
+            .any(|seal| seal.as_bytes().ct_eq(given.as_bytes()).into())
     }
 }
 
@@ -168,8 +181,18 @@ pub fn cookie(headers: &HeaderMap) -> Option<&str> {
         .find_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
 }
 
-fn equal(given: &str, wanted: &str) -> bool {
-    given.as_bytes().ct_eq(wanted.as_bytes()).into()
+/// A key of its own of each API key.
+fn derived(config: &SecurityConfig) -> Vec<Key> {
+    let secrets = [
+        Some(&config.coordinator_api_key),
+        config.coordinator_api_key_previous.as_ref(),
+    ];
+    let derive = |secret: &SecretString| {
+        let secret = Key::new(HMAC_SHA256, secret.expose_secret().as_bytes());
+        let derived = seal(&secret, &["p2p-coordinator console session"]);
+        Key::new(HMAC_SHA256, derived.as_ref())
+    };
+    secrets.into_iter().flatten().map(derive).collect()
 }
 
 /// HMAC-SHA256 over the parts, each ended by a zero byte.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::same_origin;
 use super::session::{LONGEST_SECONDS, SESSION_SECONDS, Session, Sessions};
+use crate::config::SecurityConfig;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::http::tests::{Answer, KEY, Service};
 
@@ -326,10 +327,38 @@ impl Clock for Hands {
     }
 }
 
+fn keys(current: &str, previous: Option<&str>) -> SecurityConfig {
+    SecurityConfig {
+        jwt_secret_key: SecretString::default(),
+        jwt_secret_key_previous: None,
+        coordinator_api_key: SecretString::from(current),
+        coordinator_api_key_previous: previous.map(SecretString::from),
+        cors_origins: Vec::new(),
+        jwt_validation_enabled: true,
+        api_key_validation_enabled: true,
+    }
+}
+
+#[test]
+fn sessions_end_with_the_key_that_they_were_made_with() {
+    let sessions = Sessions::new(&keys("first", None), Arc::new(Hands::default()));
+    let session = sessions.open().unwrap();
+    let (cookie, token) = (sessions.signed(&session), sessions.token(&session));
+    sessions.replace(&keys("second", Some("first")));
+    assert_eq!(sessions.verify(&cookie), Some(session.clone()));
+    assert!(sessions.is_token_of(&session, &token));
+    let renewed = sessions.signed(&session);
+    assert_ne!(renewed, cookie, "it is signed with the new key");
+    sessions.replace(&keys("second", None));
+    assert_eq!(sessions.verify(&cookie), None);
+    assert!(!sessions.is_token_of(&session, &token));
+    assert_eq!(sessions.verify(&renewed), Some(session));
+}
+
 #[test]
 fn a_session_ends_by_itself() {
     let clock = Arc::new(Hands::default());
-    let sessions = Sessions::new(&SecretString::from("key"), clock.clone());
+    let sessions = Sessions::new(&keys("key", None), clock.clone());
     let first = sessions.open().unwrap();
     let cookie = sessions.signed(&first);
     assert_eq!(sessions.verify(&cookie), Some(first.clone()));
@@ -349,7 +378,7 @@ fn a_session_ends_by_itself() {
 #[test]
 fn a_sign_out_holds_for_every_renewal_of_the_session() {
     let clock = Arc::new(Hands::default());
-    let sessions = Sessions::new(&SecretString::from("key"), clock.clone());
+    let sessions = Sessions::new(&keys("key", None), clock.clone());
     let session = sessions.open().unwrap();
     let later = sessions.renewed(&session);
     sessions.end(&session);

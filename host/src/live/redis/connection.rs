@@ -10,6 +10,7 @@ use redis::{Cmd, FromRedisValue, ToRedisArgs, Value};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::fault;
 use super::keys::Keys;
 use super::link::{Link, Script, unavailable};
 use super::server::Server;
@@ -81,9 +82,8 @@ impl Connection {
         if up.is_err() {
             let why = connection.0.status.error();
             anyhow::bail!(
-                "REDIS_URL: cannot use {url}: {}; start Redis there, correct REDIS_URL, or leave it out to run one node \
-                 with live state in memory",
-                why.as_deref().unwrap_or("no answer")
+                "REDIS_URL: cannot use {url}: {}",
+                why.unwrap_or_else(|| fault::explain(&anyhow::anyhow!("no answer")))
             );
         }
         Ok(connection)

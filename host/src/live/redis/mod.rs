@@ -5,6 +5,7 @@ mod board;
 mod board_news;
 mod buckets;
 mod connection;
+mod fault;
 mod fleet;
 mod keys;
 mod leases;

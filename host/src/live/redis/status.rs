@@ -4,6 +4,8 @@ use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::watch;
 
+use super::fault;
+
 /// What is known of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -83,7 +85,7 @@ impl Status {
         *self.state.borrow()
     }
 
-    /// Why the last attempt to connect failed.
+    /// Why the last attempt to connect failed, and what to do about it.
     pub(super) fn error(&self) -> Option<String> {
         self.inner.lock().error.clone()
     }
@@ -138,7 +140,7 @@ impl Status {
     }
 
     pub(super) fn failed(&self, error: anyhow::Error) {
-        let error = format!("{error:#}");
+        let error = fault::explain(&error);
         tracing::debug!(server = self.place, error, "no connection to Redis");
         self.inner.lock().error = Some(error);
     }

@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 
 use super::fault::code;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 /// Longest wait for the first connection, repetitions while the server starts included.
 const FIRST: Duration = Duration::from_secs(4);
@@ -75,7 +75,7 @@ pub(super) async fn prepare(options: &PgConnectOptions) -> anyhow::Result<()> {
 }
 
 /// The first connection. While the server starts, it is asked again.
-async fn first(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
+pub(super) async fn first(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     let end = Instant::now() + FIRST;
     loop {
         let left = end.saturating_duration_since(Instant::now());

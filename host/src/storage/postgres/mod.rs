@@ -10,6 +10,7 @@ mod lease;
 mod moment;
 mod refresh;
 mod releases;
+pub mod schema;
 mod sessions;
 mod sql;
 mod zones;

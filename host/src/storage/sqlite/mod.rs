@@ -4,10 +4,13 @@
 //! and never ends in `SQLITE_BUSY` within the process. A write is acknowledged when `log` has brought it to disk, so it
 //! survives `kill -9` and a power cut.
 
+pub mod copy;
+mod explain;
 mod hosts;
 mod log;
 mod refresh;
 mod releases;
+pub mod schema;
 mod sessions;
 mod zones;
 
@@ -16,7 +19,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
@@ -39,31 +41,11 @@ const STATEMENTS: usize = 256;
 /// schema up to date. `pool` connections read beside the one that writes.
 ///
 /// # Errors
-/// The folder or file cannot be made, is no SQLite database, or has a schema that this program does not know.
+/// The folder or file cannot be made, is no SQLite database, or has a schema that this program does not know. The text says what
+/// to do.
 pub async fn open(path: &Path, pool: u32) -> anyhow::Result<Storage> {
-    create_file(path).with_context(|| format!("cannot create the database {}", path.display()))?;
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        .statement_cache_capacity(STATEMENTS);
-    let write = connections(1)
-        .connect_with(options.clone())
-        .await
-        .with_context(|| format!("cannot open the database {}", path.display()))?;
-    MIGRATIONS
-        .run(&write)
-        .await
-        .with_context(|| format!("cannot bring the database {} up to date", path.display()))?;
-    let read = connections(pool.max(1))
-        .connect_with(options.pragma("query_only", "ON"))
-        .await
-        .with_context(|| format!("cannot open the database {} for reading", path.display()))?;
-    let log =
-        log::Log::open(path).with_context(|| format!("cannot open the log of the database {}", path.display()))?;
-    let database = Arc::new(Database { write, read, log });
+    let database = reach(path, pool).await;
+    let database = Arc::new(database.map_err(|error| explain::explain(&error, path))?);
     Ok(Storage {
         hosts: database.clone(),
         zones: database.clone(),
@@ -72,6 +54,24 @@ pub async fn open(path: &Path, pool: u32) -> anyhow::Result<Storage> {
         releases: database.clone(),
         health: database,
     })
+}
+
+async fn reach(path: &Path, pool: u32) -> anyhow::Result<Database> {
+    create_file(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS);
+    let write = connections(1).connect_with(options.clone()).await?;
+    MIGRATIONS.run(&write).await?;
+    let read = connections(pool.max(1))
+        .connect_with(options.pragma("query_only", "ON"))
+        .await?;
+    let log = log::Log::open(path)?;
+    Ok(Database { write, read, log })
 }
 
 /// Creates the file when it is missing. One that exists is not touched: closing it again would drop the locks that other

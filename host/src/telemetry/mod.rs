@@ -1,4 +1,5 @@
-//! What the service tells about itself: logs and metrics.
+//! What the service tells about itself: logs, metrics, and the request that either is about.
 
 pub mod logs;
 pub mod metrics;
+pub mod request;

@@ -260,11 +260,19 @@ fn rows() -> Vec<Row> {
             [401, 403, 403, 404],
         ),
         row(
-            get,
+            get.clone(),
             |_| "/plugins/rate-limit/audit".into(),
             nothing,
             [401, 403, 403, 200],
         ),
+        row(
+            get.clone(),
+            |_| "/plugins/rate-limit/differences".into(),
+            nothing,
+            [401, 403, 403, 200],
+        ),
+        row(get.clone(), |_| "/decisions".into(), nothing, [401, 403, 403, 200]),
+        row(get, |_| "/decisions/none".into(), nothing, [401, 403, 403, 404]),
         row(
             post.clone(),
             |_| "/plugins/rate-limit/activate".into(),

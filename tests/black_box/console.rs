@@ -3,7 +3,7 @@
 use p2p_coordinator_tests::axe;
 use p2p_coordinator_tests::browser::{Browser, Driver};
 use p2p_coordinator_tests::server::API_KEY;
-use p2p_coordinator_tests::shapes::{heartbeat, host, session};
+use p2p_coordinator_tests::shapes::{heartbeat, host, session, with, zone};
 use p2p_coordinator_tests::{Options, Server, eventually};
 use serde_json::json;
 
@@ -143,6 +143,7 @@ async fn a_policy_is_uploaded_watched_in_the_shadow_promoted_and_rolled_back() {
         seen.as_str().unwrap().contains("(100 %;").then_some(())
     })
     .await;
+    browser.sees("//section[@id='rollout']//tr/td[4][.='42']").await;
     axe::finds_nothing_serious(&browser, "policies with a shadow").await;
 
     browser.click("//section[@id='rollout']//button[.='Promote']").await;
@@ -179,6 +180,38 @@ async fn a_policy_is_uploaded_watched_in_the_shadow_promoted_and_rolled_back() {
         .await;
     browser.click("//button[.='Store the release']").await;
     browser.sees("//form[@id='upload']//p[@role='alert']").await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_says_why_it_got_its_host() {
+    let server = Server::start();
+    let operator = server.operator();
+    let _ = operator.post("/zones/", &zone("prontera")).await.ok(201);
+    let weak = with(
+        host("weak", "bob"),
+        &json!({ "cpu_cores": 1, "memory_mb": 1024, "network_speed_mbps": 50 }),
+    );
+    let _ = operator.post("/hosts/register", &weak).await.ok(201);
+    let _ = operator.post("/hosts/register", &host("strong", "alice")).await.ok(201);
+    let wanted = json!({ "zone_id": "prontera", "player_ids": ["carol"] });
+    let session = operator.post("/sessions/", &wanted).await.ok(201);
+    let id = session["session_id"].as_str().unwrap();
+    let driver = Driver::start();
+    let browser = driver.browser().await;
+    browser.requests().await;
+    sign_in(&browser, &server).await;
+    browser.click("//nav//a[.='Sessions']").await;
+    browser.click(&format!("//tr[td[.='{id}']]//a[.='why?']")).await;
+    browser.sees(&format!("//h2[.='Why: {id}']")).await;
+    browser
+        .sees("//section[@id='decision']//tr[td[.='1.'] and td[.='strong']]")
+        .await;
+    browser
+        .sees("//section[@id='decision']//tr[td[.='–'] and td[.='weak']]")
+        .await;
+    axe::finds_nothing_serious(&browser, "a decision").await;
+    is_clean(&browser, &server).await;
     browser.quit().await;
 }
 

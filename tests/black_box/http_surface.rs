@@ -32,6 +32,7 @@ async fn both_prefixes_answer_with_and_without_a_trailing_slash() {
         "/monitoring/hosts/stats".to_owned(),
         "/monitoring/metrics".to_owned(),
         "/plugins".to_owned(),
+        "/decisions".to_owned(),
     ];
     for path in paths {
         for prefix in ["/api/v1", "/api"] {
@@ -267,6 +268,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/monitoring/hosts/stats"),
     ("get", "/monitoring/metrics"),
     ("get", "/plugins"),
+    ("get", "/decisions"),
+    ("get", "/decisions/{id}"),
 ];
 
 /// A path without its prefix, its parameter names and its trailing slash.

@@ -107,7 +107,8 @@ export class Decisions {
   }
 }
 
-function about({ id, session_id: session, question = {} }) {
+/** What a decision is about, in few words. */
+export function about({ id, session_id: session, question = {} }) {
   if (session) return session;
   if (question.rank) return `a host for zone ${question.rank.zone_id}`;
   if (question.score) return question.score.host_id ? `the score of ${question.score.host_id}` : "a score";
@@ -115,7 +116,8 @@ function about({ id, session_id: session, question = {} }) {
   return [route ?? surface, zone && `zone ${zone}`].filter(Boolean).join(" ") || id;
 }
 
-function answer({ answer: given }) {
+/** What was answered, in few words. */
+export function answer({ answer: given }) {
   if (given?.rank) return given.rank.map((pick) => `${pick.host_id} (${decimal(pick.score)}: ${pick.reason})`).slice(0, 3).join(", then ") || "nobody: the game server";
   if (typeof given?.score === "number") return decimal(given.score);
   const said = typeof given === "string" ? given : JSON.stringify(given) ?? "–";

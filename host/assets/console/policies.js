@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { ask } from "./ask.js";
 import { bar } from "./chart.js";
 import { ago, badge, count, decimal, el, facts, micros, moment, percent, release, Table, text } from "./dom.js";
+import { about, answer } from "./decisions.js";
 import { upload } from "./upload.js";
 
 const SLOTS = { "host-selection": "which host a session gets", "rate-limit": "how requests are limited", "npc-transform": "what peers see of NPCs" };
@@ -25,6 +26,17 @@ export class Policies {
     this.now = el("section", { class: "card", "aria-label": "What serves" });
     this.calls = el("section", { class: "card", "aria-label": "Calls" });
     this.rollout = el("section", { class: "card", id: "rollout" });
+    this.differences = new Table({
+      caption: "Answered otherwise, newest first (this node's)",
+      key: (entry) => entry.id,
+      empty: "No call was answered otherwise.",
+      columns: [
+        { title: "When", text: (entry) => moment(entry.at) },
+        { title: "About", class: "wide", text: (entry) => about(entry) },
+        { title: "Was answered", class: "wide", text: (entry) => answer(entry) },
+        { title: "The candidate", class: "wide", text: (entry) => answer({ answer: entry.candidate }) },
+      ],
+    });
     this.nodes = new Table({
       caption: "Nodes",
       key: (node) => node.node,
@@ -131,16 +143,34 @@ export class Policies {
       this.shown = id;
       this.seen = el("div");
       const share = rollout.mode === "canary" ? `answers ${decimal(rollout.percent)} % of the calls` : `is shown ${decimal(rollout.sample_percent)} % of the calls; its answers are compared and never used`;
-      this.rollout.replaceChildren(
+      this.rollout.replaceChildren(...[
         el("h2", {}, rollout.mode === "canary" ? "Canary" : "Shadow"),
         el("p", {}, el("code", {}, release(rollout.release_id)), ` ${share}, since ${moment(rollout.started_at)}.`),
         this.seen,
+        rollout.mode === "shadow" ? this.differences.element : null,
         el("div", { class: "actions" },
           el("button", { type: "button", class: "primary", onclick: () => this.decide("promote", "Promote", `Release ${release(rollout.release_id)} will serve every call, on every node.`) }, "Promote"),
           el("button", { type: "button", class: "danger", onclick: () => this.decide("halt", "Halt", "The candidate is asked no more; the active release goes on.") }, "Halt"),
-          el("a", { class: "button", href: `#decisions/${this.slot}` }, "See decisions")));
+          el("a", { class: "button", href: `#decisions/${this.slot}` }, "See decisions")),
+      ].filter(Boolean));
     }
     this.seen.replaceChildren(...candidate(delivery));
+    this.compare(delivery.rollout_seen?.differences ?? 0);
+  }
+
+  /** Loads the differences when there are more of them. */
+  async compare(number) {
+    const state = `${this.shown} ${number}`;
+    if (this.comparing || this.compared === state) return;
+    this.comparing = true;
+    try {
+      this.differences.update(await call("GET", `/plugins/${this.slot}/differences`));
+      this.compared = state;
+    } catch {
+      // The next snapshot tries again.
+    } finally {
+      this.comparing = false;
+    }
   }
 
   word(id) {

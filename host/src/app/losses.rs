@@ -80,7 +80,7 @@ async fn move_or_fail(app: &App, session: &Session, from: &str, reason: &str) ->
     let picks = match app.storage.zones.get(&session.zone).await? {
         // The zone took these players when it was larger, perhaps; they stay.
         Some(zone) if app.config.p2p.enabled && zone.serves_p2p() => {
-            pick_hosts(app, zone, session.current_players, Some(from)).await?
+            pick_hosts(app, zone, session.current_players, &session.session_id, Some(from)).await?
         }
         _ => Vec::new(),
     };

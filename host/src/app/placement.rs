@@ -33,7 +33,7 @@ pub async fn create(app: &App, caller: &Identity, request: CreateSession) -> Res
             if !caller.may_act_for(&owner) {
                 return Err(forbidden("Only the host's player may open sessions on it"));
             }
-            let session = open_on(app, host_id, &request).await?;
+            let session = open_on(app, new_session_id()?, host_id, &request).await?;
             tracing::info!(session_id = %session.session_id, host_id = %host_id, zone_id = %request.zone_id, "session opened");
             Ok(session)
         }
@@ -66,8 +66,10 @@ async fn create_on_picked_host(app: &App, request: &CreateSession) -> Result<Ses
     if let Some(reason) = zone.refusal(players) {
         return Err(AppError::Fallback(reason));
     }
-    for pick in pick_hosts(app, zone, players, None).await? {
-        match open_on(app, &pick.host_id, request).await {
+    // One name for every try, so that the decision log knows which session a choice was for.
+    let session_id = new_session_id()?;
+    for pick in pick_hosts(app, zone, players, &session_id, None).await? {
+        match open_on(app, session_id.clone(), &pick.host_id, request).await {
             Ok(session) => {
                 tracing::info!(
                     session_id = %session.session_id, host_id = %pick.host_id, zone_id = %request.zone_id,
@@ -87,9 +89,13 @@ async fn create_on_picked_host(app: &App, request: &CreateSession) -> Result<Ses
     Err(AppError::Fallback(FallbackReason::NoSuitableHost))
 }
 
-async fn open_on(app: &App, host_id: &str, request: &CreateSession) -> Result<Session, AppError> {
+fn new_session_id() -> Result<String, AppError> {
+    Ok(format!("session-{}", random_hex::<8>()?))
+}
+
+async fn open_on(app: &App, session_id: String, host_id: &str, request: &CreateSession) -> Result<Session, AppError> {
     let session = NewSession {
-        session_id: format!("session-{}", random_hex::<8>()?),
+        session_id,
         host: host_id.to_owned(),
         zone: request.zone_id.clone(),
         players: request.player_ids.clone(),
@@ -100,11 +106,12 @@ async fn open_on(app: &App, host_id: &str, request: &CreateSession) -> Result<Se
     }
 }
 
-/// The hosts to try, best first, as the policy ranks them.
+/// The hosts to try for this session, best first, as the policy ranks them.
 pub(super) async fn pick_hosts(
     app: &App,
     zone: Zone,
     players: u32,
+    session_id: &str,
     except: Option<&str>,
 ) -> Result<Vec<HostPick>, AppError> {
     let hosts = app.live.hosts.available(zone.min_host_quality_score, MAX_CANDIDATES);
@@ -128,6 +135,7 @@ pub(super) async fn pick_hosts(
         players,
         now: app.clock.now(),
         seed: getrandom::u64().unwrap_or_default(),
+        session_id: Some(session_id.to_owned()),
     };
     let (mut picks, _) = app.policies.host_selection.rank(request, candidates).await;
     picks.truncate(MAX_PICKS);

@@ -4,6 +4,7 @@
 
 mod ai_service;
 mod database;
+mod decisions;
 mod log;
 mod p2p;
 mod plugins;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use ai_service::AiServiceConfig;
 pub use database::{DatabaseConfig, DatabaseUrl};
+pub use decisions::DecisionLogConfig;
 pub use log::LogConfig;
 pub use p2p::P2pConfig;
 pub use plugins::PluginsConfig;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::decisions::DecisionLogConfig;
 use super::reader::Reader;
 use super::settings;
 use super::source::Source;
@@ -20,6 +21,8 @@ pub struct PluginsConfig {
     pub require_signature: bool,
     /// Who may vouch for releases.
     pub trusted_keys: TrustedKeys,
+    /// Which decisions are kept.
+    pub decisions: DecisionLogConfig,
 }
 
 const MODE: &str = "POLICY_MODE";
@@ -62,6 +65,7 @@ impl PluginsConfig {
             native_only: reader.choice(MODE, &[("component", false), ("native", true)], false),
             require_signature,
             trusted_keys,
+            decisions: DecisionLogConfig::read(reader),
         }
     }
 }

@@ -311,6 +311,24 @@ pub const SETTINGS: &[Setting] = &[
         "component, or native: the built-in code of the bundled policies answers, for diagnosis.",
     ),
     plain(
+        PLUGINS,
+        "DECISION_LOG_SIZE",
+        "2000",
+        "Decisions of each kind that are kept in memory for operators, 0 to 100000. 0: none, and no file.",
+    ),
+    plain(
+        PLUGINS,
+        "DECISION_LOG_SAMPLE",
+        "host-selection=1,rate-limit=0.01,npc-transform=0.05",
+        "Share of the calls that are kept, 0 to 1: one for all slots, or one for each. A slot that is left out has its default.",
+    ),
+    plain(
+        PLUGINS,
+        "DECISION_LOG_FILE",
+        "",
+        "File that also gets them, one JSON object a line; above 64 MiB it is put aside, and four old ones are kept. Empty: none.",
+    ),
+    plain(
         LOG,
         "LOG_LEVEL",
         "INFO",

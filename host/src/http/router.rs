@@ -19,7 +19,7 @@ use super::metrics::HttpMetrics;
 use super::middleware::guard::{Guard, guard};
 use super::middleware::{cors, path::OneSpelling};
 use super::openapi;
-use super::routes::{auth, docs, health, hosts, monitoring, plugins, releases, root, sessions, zones};
+use super::routes::{auth, decisions, docs, health, hosts, monitoring, plugins, releases, root, sessions, zones};
 use super::state::HttpState;
 use crate::signaling::asyncapi;
 
@@ -90,6 +90,11 @@ pub(super) fn table() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(releases::promote))
         .routes(routes!(releases::halt))
         .routes(routes!(releases::roll_back))
+        // O  GET     /plugins/{slot}/differences
+        .routes(routes!(decisions::differences))
+        // O  GET     /decisions  /decisions/{id}
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::explain))
         // -  GET     /signaling/ws  /signaling/stats (the socket checks its own credential)
         .nest("/api/v1", crate::signaling::routes())
 }

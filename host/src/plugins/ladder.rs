@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use super::instance::Release;
+use super::failure::FailureKind;
+use super::instance::{Release, Tag};
 use super::worlds::World;
+use crate::ports::policies::Rung;
 
 /// Parts of a share: a hundredth of a percent.
 pub const PARTS: u64 = 10_000;
@@ -24,6 +26,49 @@ pub struct Canary<W: World> {
     pub share: u64,
     /// Different for every rollout, so that each one meets other keys first.
     pub salt: u64,
+}
+
+/// An answer, and who gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<R> {
+    pub answer: R,
+    pub rung: Rung,
+    /// The release, none when no release answered.
+    pub release: Option<Tag>,
+    /// Why the first release that was to answer did not; none when it did, or there is none.
+    pub skipped: Option<Skipped>,
+}
+
+/// Why a release did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// It was asked and failed, or nobody was free to ask it.
+    Failed(FailureKind),
+    /// It failed before, and is not asked at the moment.
+    HeldBack,
+}
+
+impl Skipped {
+    /// The name in records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed(kind) => kind.as_str(),
+            Self::HeldBack => "held_back",
+        }
+    }
+}
+
+impl<R> Answered<R> {
+    /// Who gave it, without it.
+    pub const fn by(&self) -> Answered<()> {
+        Answered {
+            answer: (),
+            rung: self.rung,
+            release: self.release,
+            skipped: self.skipped,
+        }
+    }
 }
 
 impl<W: World> Default for Ladder<W> {

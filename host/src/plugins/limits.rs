@@ -99,6 +99,21 @@ pub const PROBE_SHARE: f64 = 0.5;
 pub const SPARE_RELEASES: usize = 2;
 /// Questions that wait for the shadow of a slot.
 pub const SHADOW_QUEUE: usize = 256;
+/// Calls that a shadow answered otherwise, of which it keeps the latest.
+pub const DIFFERENCES: usize = 20;
+
+/// Bytes that the kept decisions of a slot hold on to, about.
+pub const DECISION_BYTES: usize = 32 << 20;
+/// Bytes of kept decisions that one answer shows, about; one decision is always shown.
+pub const DECISIONS_SHOWN_BYTES: usize = 4 << 20;
+/// Decisions that one answer shows.
+pub const DECISIONS_SHOWN: u32 = 200;
+/// Bytes of the file of decisions, before it is put aside for a new one.
+pub const DECISION_FILE_BYTES: u64 = 64 << 20;
+/// Files of decisions that are kept, the one in use included.
+pub const DECISION_FILES: usize = 5;
+/// Between two looks at what is to be written.
+pub const DECISION_FLUSH: Duration = Duration::from_millis(10);
 
 /// Failures in a row that open the breaker.
 pub const BREAKER_FAILURES: u32 = 5;

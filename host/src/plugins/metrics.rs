@@ -11,6 +11,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::PluginRuntime;
+use super::decisions::metrics::DecisionCounters;
 use super::failure::FailureKind;
 use super::instance::{Release, Tag};
 use super::limits;
@@ -73,6 +74,7 @@ pub struct SlotCollector {
     swaps: IntCounterVec,
     breaker_open: IntGaugeVec,
     generation: IntGaugeVec,
+    decisions: DecisionCounters,
     /// One reader at a time, so that nothing is added twice.
     reading: Mutex<HashMap<&'static str, Counts>>,
 }
@@ -109,6 +111,7 @@ impl SlotCollector {
                 ),
                 &["slot"],
             )?,
+            decisions: DecisionCounters::new()?,
             reading: Mutex::new(HashMap::new()),
         })
     }
@@ -121,6 +124,7 @@ impl Collector for SlotCollector {
         all.extend(self.swaps.desc());
         all.extend(self.breaker_open.desc());
         all.extend(self.generation.desc());
+        all.extend(self.decisions.desc());
         all
     }
 
@@ -147,6 +151,7 @@ impl Collector for SlotCollector {
                 self.breaker_open
                     .with_label_values(&[name])
                     .set(i64::from(slot.is_held_back()));
+                self.decisions.count(slot.name(), counts.calls(), slot.log_counts());
                 *seen = counts;
                 self.generation
                     .with_label_values(&[name])
@@ -159,6 +164,7 @@ impl Collector for SlotCollector {
         all.extend(self.swaps.collect());
         all.extend(self.breaker_open.collect());
         all.extend(self.generation.collect());
+        all.extend(self.decisions.collect());
         all.extend(per_release(&figures).unwrap_or_default());
         all
     }

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod check;
 pub mod compile;
 pub mod contract;
+pub mod decisions;
 pub mod delivery;
 pub mod doctor;
 pub mod engine;
@@ -67,6 +68,7 @@ pub struct PluginRuntime {
     policies: Policies,
     dir: Option<PathBuf>,
     watch: Mutex<Option<Watch>>,
+    decisions: decisions::runtime::Decisions,
     loader: Loader,
     trust: Trust,
     families: PluginMetrics,
@@ -115,6 +117,7 @@ impl PluginRuntime {
             policies,
             dir: config.dir.clone(),
             watch: Mutex::new(None),
+            decisions: Default::default(),
             loader,
             trust: Trust {
                 required: config.require_signature,
@@ -126,6 +129,7 @@ impl PluginRuntime {
         metrics
             .registry
             .register(Box::new(SlotCollector::new(Arc::downgrade(&runtime))?))?;
+        runtime.open_decision_log(&config.decisions)?;
         if config.native_only {
             tracing::warn!("POLICY_MODE=native: no policy component is called");
             return Ok(runtime);
@@ -155,10 +159,11 @@ impl PluginRuntime {
         }
     }
 
-    /// Stops watching. Calls go on.
+    /// Stops watching, and writes the last decisions. Calls go on.
     pub fn shutdown(&self) {
         let watch = self.watch.lock().take();
         drop(watch);
+        self.close_decision_log();
     }
 
     /// One slot.

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use super::decisions::{DecisionId, Filter, LogCounts, LoggedDecision};
+use super::delivery::differences::Difference;
 use super::failure::{Refusal, Step};
 use super::instance::Source;
 use super::loader::{self, Loader, Terms};
@@ -73,6 +75,27 @@ pub trait AnySlot: Send + Sync {
 
     /// What operators see.
     fn report(&self) -> SlotReport;
+
+    /// Keeps decisions from now on; see `DecisionLog::open`.
+    fn open_log(&self, origin: u32, size: usize, share: f64, written: bool);
+
+    /// The decisions that pass the filter, newest first.
+    fn decisions(&self, filter: &Filter) -> Vec<LoggedDecision>;
+
+    /// One decision.
+    fn decision(&self, id: DecisionId) -> Option<LoggedDecision>;
+
+    /// The latest calls that the shadow answered otherwise, newest first.
+    fn differences(&self) -> Vec<Difference>;
+
+    /// What became of sampled decisions.
+    fn log_counts(&self) -> LogCounts;
+
+    /// Appends the decisions that were not written yet, a line for each. Answers how many.
+    fn write_decisions(&self, lines: &mut Vec<u8>) -> u64;
+
+    /// Counts decisions that could not be written.
+    fn lost_decisions(&self, count: u64);
 }
 
 impl<W: World> AnySlot for Slot<W> {
@@ -179,6 +202,34 @@ impl<W: World> AnySlot for Slot<W> {
 
     fn report(&self) -> SlotReport {
         SlotReport::of(self)
+    }
+
+    fn open_log(&self, origin: u32, size: usize, share: f64, written: bool) {
+        self.log.open(origin, size, share, written);
+    }
+
+    fn decisions(&self, filter: &Filter) -> Vec<LoggedDecision> {
+        self.log.find(filter)
+    }
+
+    fn decision(&self, id: DecisionId) -> Option<LoggedDecision> {
+        self.log.get(id)
+    }
+
+    fn differences(&self) -> Vec<Difference> {
+        self.shadow.differences()
+    }
+
+    fn log_counts(&self) -> LogCounts {
+        self.log.counts()
+    }
+
+    fn write_decisions(&self, lines: &mut Vec<u8>) -> u64 {
+        self.log.write_to(lines)
+    }
+
+    fn lost_decisions(&self, count: u64) {
+        self.log.lost(count);
     }
 }
 

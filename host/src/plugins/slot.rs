@@ -12,11 +12,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::decisions::DecisionLog;
 use super::delivery::shadow::Shadow;
 use super::delivery::standing::Standing;
 use super::failure::{Failure, FailureKind, Refusal};
-use super::instance::{Instance, Release, Source, Tag};
-use super::ladder::Ladder;
+use super::instance::{Instance, Release, Source};
+use super::ladder::{Answered, Ladder, Skipped};
 use super::latency::Latency;
 use super::worlds::World;
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
@@ -51,6 +52,7 @@ pub struct Slot<W: World> {
     histogram: prometheus::Histogram,
     pub(super) standing: Standing<W>,
     pub(super) shadow: Shadow<W>,
+    pub(super) log: DecisionLog<W>,
 }
 
 /// Releases that answer, in the order of `Cell::answered`.
@@ -129,15 +131,6 @@ impl Counts {
     }
 }
 
-/// What a release answered.
-#[derive(Clone, Copy, Debug)]
-pub struct Answered<R> {
-    pub answer: R,
-    pub rung: Rung,
-    /// The release, none when no release answered.
-    pub release: Option<Tag>,
-}
-
 impl<W: World> Slot<W> {
     /// An empty slot: the native default answers. `histogram` gets the timed calls.
     #[must_use]
@@ -162,18 +155,23 @@ impl<W: World> Slot<W> {
             histogram,
             standing: Standing::default(),
             shadow: Shadow::default(),
+            log: DecisionLog::default(),
         }
     }
 
     /// Asks the releases in the slot, one after the other until one answers: the candidate if it takes this key, the active
-    /// one, the previous one. None when there is none, when all are held back, or when all failed: the caller then asks the native
+    /// one, the previous one. When there is none, when all are held back, or when all failed, the caller then asks the native
     /// default. `key` is what must not meet two policies; it is only asked for during a rollout.
+    ///
+    /// # Errors
+    ///
+    /// Why the first of them did not answer; none when there is none.
     pub fn call<R>(
         &self,
         key: impl Fn() -> Option<u64>,
         ticks: u64,
         ask: impl Fn(&mut Instance<W>) -> Result<R, Failure>,
-    ) -> Option<Answered<R>> {
+    ) -> Result<Answered<R>, Option<Skipped>> {
         let home = thread_number() % self.cells.len();
         let ladder = self.ladder.load();
         let canary = ladder
@@ -182,27 +180,33 @@ impl<W: World> Slot<W> {
             .filter(|canary| key().is_some_and(|key| canary.takes(key)))
             .map(|canary| &canary.release);
         let rungs = [canary, ladder.active.as_ref(), ladder.previous.as_ref()];
+        let mut skipped = None;
         for (place, release) in rungs.into_iter().enumerate() {
             let Some(release) = release else { continue };
             match self.attempt(home, place, &ladder, release, ticks, &ask) {
-                Ok(Some(answer)) => {
-                    return Some(Answered {
+                Ok(answer) => {
+                    return Ok(Answered {
                         answer,
                         rung: ANSWERING.get(place).copied().unwrap_or(Rung::Component),
                         release: Some(release.tag),
+                        skipped,
                     });
                 }
-                Ok(None) => {}
-                Err(Busy) => break,
+                Err(why) => {
+                    skipped = skipped.or(Some(why));
+                    if why == Skipped::Failed(FailureKind::Busy) {
+                        break;
+                    }
+                }
             }
         }
         if let Some(cell) = self.cells.get(home) {
             cell.native.fetch_add(1, Ordering::Relaxed);
         }
-        None
+        Err(skipped)
     }
 
-    /// What one release answers; none when it is held back or failed.
+    /// What one release answers.
     fn attempt<R>(
         &self,
         home: usize,
@@ -211,9 +215,9 @@ impl<W: World> Slot<W> {
         release: &Arc<Release<W>>,
         ticks: u64,
         ask: &impl Fn(&mut Instance<W>) -> Result<R, Failure>,
-    ) -> Result<Option<R>, Busy> {
+    ) -> Result<R, Skipped> {
         if !release.breaker.admits() {
-            return Ok(None);
+            return Err(Skipped::HeldBack);
         }
         let Some((number, cell, mut inner)) = self.free_cell(home) else {
             self.count(&Failure {
@@ -221,10 +225,10 @@ impl<W: World> Slot<W> {
                 detail: "every instance is busy".to_owned(),
             });
             release.tally.failed(FailureKind::Busy);
-            return Err(Busy);
+            return Err(Skipped::Failed(FailureKind::Busy));
         };
         let Some(answered) = cell.answered.get(place) else {
-            return Ok(None);
+            return Err(Skipped::HeldBack);
         };
         let calls = answered.load(Ordering::Relaxed);
         let started = calls.is_multiple_of(W::SAMPLE).then(Instant::now);
@@ -265,12 +269,13 @@ impl<W: World> Slot<W> {
                         "the policy answers again"
                     );
                 }
-                Ok(Some(answer))
+                Ok(answer)
             }
             Err(failure) => {
                 drop(inner);
+                let kind = failure.kind;
                 self.failed(release, failure);
-                Ok(None)
+                Err(Skipped::Failed(kind))
             }
         }
     }
@@ -318,12 +323,18 @@ impl<W: World> Slot<W> {
         }
     }
 
-    /// The native default's answer; should it panic, the static decision.
-    pub fn natively<R>(&self, native: impl FnOnce() -> R, fixed: impl FnOnce() -> R) -> Answered<R> {
+    /// The native default's answer; should it panic, the static decision. `skipped` is why no release answered.
+    pub fn natively<R>(
+        &self,
+        skipped: Option<Skipped>,
+        native: impl FnOnce() -> R,
+        fixed: impl FnOnce() -> R,
+    ) -> Answered<R> {
         let answered = |answer, rung| Answered {
             answer,
             rung,
             release: None,
+            skipped,
         };
         match catch_unwind(AssertUnwindSafe(native)) {
             Ok(answer) => answered(answer, Rung::Native),
@@ -469,9 +480,6 @@ impl<W: World> Slot<W> {
         counts
     }
 }
-
-/// No cell was free.
-struct Busy;
 
 /// A small number of the calling thread, the same for its whole life.
 fn thread_number() -> usize {

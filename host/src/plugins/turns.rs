@@ -3,7 +3,9 @@
 
 use tokio::sync::Semaphore;
 
+use super::failure::FailureKind;
 use super::instance::off_the_worker;
+use super::ladder::Skipped;
 use super::limits;
 use super::slot::Slot;
 use super::worlds::World;
@@ -18,8 +20,16 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Runs `call` when it has its turn. None when that takes too long, which is counted, or when the call says so.
-    pub async fn take<W: World, R>(&self, slot: &Slot<W>, call: impl FnOnce() -> Option<R>) -> Option<R> {
+    /// Runs `call` when it has its turn.
+    ///
+    /// # Errors
+    ///
+    /// `busy` when that takes too long, which is counted; or what the call says.
+    pub async fn take<W: World, R>(
+        &self,
+        slot: &Slot<W>,
+        call: impl FnOnce() -> Result<R, Option<Skipped>>,
+    ) -> Result<R, Option<Skipped>> {
         if let Ok(_turn) = self.0.try_acquire() {
             return off_the_worker(call);
         }
@@ -27,7 +37,7 @@ impl Turns {
             return off_the_worker(call);
         }
         slot.no_turn();
-        None
+        Err(Some(Skipped::Failed(FailureKind::Busy)))
     }
 }
 

@@ -21,6 +21,8 @@ pub struct HostRequest {
     pub now: Timestamp,
     /// Different for every request.
     pub seed: u64,
+    /// The session that the host is for, for the decision log. No policy sees it.
+    pub session_id: Option<String>,
 }
 
 /// A host that could serve.

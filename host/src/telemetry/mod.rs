@@ -1,5 +1,6 @@
-//! What the service tells about itself: logs and metrics.
+//! What the service tells about itself: logs, metrics, and the request that either is about.
 
 pub mod log_file;
 pub mod logs;
 pub mod metrics;
+pub mod request;

@@ -22,6 +22,7 @@ use crate::http::metrics::HttpMetrics;
 use crate::http::state::HttpState;
 use crate::ports::live::BucketAnswer;
 use crate::ports::policies::{Caller, LimitRequest, Surface};
+use crate::telemetry::request::RequestId;
 
 /// Longest time to answer a request. WebSockets answer at once and live on elsewhere.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,6 +40,10 @@ pub struct Guard {
 
 /// Lets a request through to its handler, or refuses it.
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    RequestId::handle(guarded(&guard, request, next)).await
+}
+
+async fn guarded(guard: &Guard, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let state = &guard.state;
     let matched = request.extensions().get::<MatchedPath>().cloned();
@@ -147,7 +152,11 @@ fn never_refused(surface: Surface, caller: Caller, template: Option<&str>) -> bo
 
 /// What an operator needs to see a policy that refuses, and to have another one serve.
 fn is_about_policies(template: &str) -> bool {
-    template == "/plugins" || template.starts_with("/plugins/") || template.starts_with("/console/")
+    ["/plugins", "/decisions", "/console"].iter().any(|root| {
+        template
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 /// A sign-in is limited as a request for a token is; the page and its parts are files.

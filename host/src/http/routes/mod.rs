@@ -1,6 +1,7 @@
 //! Handlers, one file per noun. The list of all of them is in `http/router.rs`.
 
 pub mod auth;
+pub mod decisions;
 pub mod docs;
 pub mod health;
 pub mod hosts;

@@ -1,14 +1,16 @@
 //! The shadow of a slot: some of the questions that were answered are asked again, of a candidate, off the path of requests.
 //! Its answers are compared and never used. The queue is bounded; what it has no room for is dropped and counted.
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 
+use super::differences::{Difference, Differences};
+use crate::plugins::decisions::sampling::Share;
+use crate::plugins::decisions::{Kept as _, Record};
 use crate::plugins::failure::FailureKind;
 use crate::plugins::instance::{Instance, Release};
 use crate::plugins::limits;
@@ -16,23 +18,34 @@ use crate::plugins::worlds::World;
 
 /// The shadow of one slot, off at first.
 pub struct Shadow<W: World> {
-    /// Share of the calls, in parts of 2^32 less one. 0: off. All that a call without a shadow looks at.
-    share: AtomicU32,
+    /// Of the calls. All that a call without a shadow looks at.
+    share: Share,
     running: ArcSwapOption<Running<W>>,
 }
 
 struct Running<W: World> {
     release: Arc<Release<W>>,
-    queue: SyncSender<(W::Question, W::Answer)>,
-    counts: Arc<Counts>,
+    queue: SyncSender<Arc<Record<W>>>,
+    counts: Arc<Counts<W>>,
 }
 
 /// What a shadow has seen.
-#[derive(Default)]
-struct Counts {
+struct Counts<W: World> {
     compared: AtomicU64,
     differences: AtomicU64,
     dropped: AtomicU64,
+    latest: Differences<W>,
+}
+
+impl<W: World> Default for Counts<W> {
+    fn default() -> Self {
+        Self {
+            compared: AtomicU64::new(0),
+            differences: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            latest: Differences::default(),
+        }
+    }
 }
 
 /// What a shadow has seen.
@@ -46,7 +59,7 @@ pub struct Compared {
 impl<W: World> Default for Shadow<W> {
     fn default() -> Self {
         Self {
-            share: AtomicU32::new(0),
+            share: Share::default(),
             running: ArcSwapOption::empty(),
         }
     }
@@ -56,15 +69,14 @@ impl<W: World> Shadow<W> {
     /// Whether this call is one that the shadow is to be shown.
     #[must_use]
     pub fn samples(&self) -> bool {
-        let share = self.share.load(Ordering::Relaxed);
-        share != 0 && random() <= share
+        self.share.takes()
     }
 
     /// Shows the shadow a question and what was answered. Never waits.
-    pub fn show(&self, question: W::Question, answer: W::Answer) {
+    pub fn show(&self, record: Arc<Record<W>>) {
         let running = self.running.load();
         let Some(running) = running.as_ref() else { return };
-        if let Err(TrySendError::Full(_)) = running.queue.try_send((question, answer)) {
+        if let Err(TrySendError::Full(_)) = running.queue.try_send(record) {
             running.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -89,18 +101,12 @@ impl<W: World> Shadow<W> {
                 counts,
             })));
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of the whole range"
-        )]
-        let parts = (share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
-        self.share.store(parts, Ordering::Relaxed);
+        self.share.set(share);
     }
 
     /// Shows nothing any more. The worker ends with what is in the queue.
     pub(super) fn stop(&self) {
-        self.share.store(0, Ordering::Relaxed);
+        self.share.set(0.0);
         self.running.store(None);
     }
 
@@ -118,6 +124,13 @@ impl<W: World> Shadow<W> {
         }
     }
 
+    /// The latest calls that the release in the shadow answered otherwise, newest first.
+    #[must_use]
+    pub fn differences(&self) -> Vec<Difference> {
+        let running = self.running.load_full();
+        running.map(|running| running.counts.latest.read()).unwrap_or_default()
+    }
+
     /// The release in the shadow.
     #[must_use]
     pub fn release(&self) -> Option<Arc<Release<W>>> {
@@ -126,9 +139,9 @@ impl<W: World> Shadow<W> {
 }
 
 /// Asks the candidate until nobody can send any more.
-fn work<W: World>(release: &Arc<Release<W>>, inbox: &Receiver<(W::Question, W::Answer)>, counts: &Counts) {
+fn work<W: World>(release: &Arc<Release<W>>, inbox: &Receiver<Arc<Record<W>>>, counts: &Counts<W>) {
     let mut kept: Option<Instance<W>> = None;
-    while let Ok((question, given)) = inbox.recv() {
+    while let Ok(record) = inbox.recv() {
         if !release.breaker.admits() {
             counts.dropped.fetch_add(1, Ordering::Relaxed);
             continue;
@@ -138,6 +151,7 @@ fn work<W: World>(release: &Arc<Release<W>>, inbox: &Receiver<(W::Question, W::A
             None => release.instance(),
         };
         let answer = instance.and_then(|mut instance| {
+            let question = record.kept.question();
             let started = Instant::now();
             let answer = instance.ask(&question)?;
             release.tally.timed(started.elapsed());
@@ -150,8 +164,9 @@ fn work<W: World>(release: &Arc<Release<W>>, inbox: &Receiver<(W::Question, W::A
                 release.breaker.succeeded();
                 release.tally.answered(0);
                 counts.compared.fetch_add(1, Ordering::Relaxed);
-                if answer != given {
+                if answer != record.answer {
                     counts.differences.fetch_add(1, Ordering::Relaxed);
+                    counts.latest.keep(record, answer);
                 }
             }
             Err(failure) => {
@@ -164,17 +179,4 @@ fn work<W: World>(release: &Arc<Release<W>>, inbox: &Receiver<(W::Question, W::A
             }
         }
     }
-}
-
-/// A number that is good enough to sample by, without a lock (a linear congruential generator per thread).
-fn random() -> u32 {
-    thread_local! {
-        static STATE: Cell<u64> = Cell::new(getrandom::u64().unwrap_or(1));
-    }
-    let next = STATE
-        .get()
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    STATE.set(next);
-    u32::try_from(next >> 32).unwrap_or(0)
 }

@@ -40,7 +40,7 @@ fn loader(data_dir: Option<&Path>) -> Loader {
     }
 }
 
-fn empty_slot<W: World>() -> Arc<Slot<W>> {
+pub(super) fn empty_slot<W: World>() -> Arc<Slot<W>> {
     let options = prometheus::HistogramOpts::new("call_seconds", "Time of calls.");
     Arc::new(Slot::new(4, prometheus::Histogram::with_opts(options).unwrap()))
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use wasmtime::Store;
 use wasmtime::component::{InstancePre, Linker};
 
+use super::decisions::Kept;
 use super::failure::Failure;
 use super::instance::Instance;
 use super::slot_name::SlotName;
@@ -79,7 +80,9 @@ pub trait World: Sized + Send + Sync + 'static {
     /// One question to the policy, with all that it can see. Its JSON is stable: files are made of it.
     type Question: Serialize + DeserializeOwned + Clone + Send + Sync;
     /// A checked answer. Its JSON is stable as well.
-    type Answer: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync;
+    type Answer: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static;
+    /// What is kept of a question for those who look on.
+    type Kept: Kept<Question = Self::Question>;
 
     /// The deadline of a question, in ticks.
     fn ticks(question: &Self::Question) -> u64;

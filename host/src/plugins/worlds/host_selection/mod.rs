@@ -1,6 +1,7 @@
 //! The slot `host-selection`: scores hosts and ranks candidates. Checks that every pick is one of the candidates.
 
 mod ask;
+mod kept;
 mod native;
 mod question;
 mod sample;
@@ -92,6 +93,7 @@ impl World for Bound {
 
     type Question = Question;
     type Answer = Answer;
+    type Kept = kept::Kept;
 
     fn ticks(question: &Question) -> u64 {
         match question {

@@ -113,19 +113,7 @@ impl Question {
     /// The question about the score of `host`.
     #[must_use]
     pub const fn score(host: &Host) -> Self {
-        Self::Score(HostFacts {
-            cpu_cores: host.cpu_cores,
-            cpu_frequency_mhz: host.cpu_frequency_mhz,
-            memory_mb: host.memory_mb,
-            network_mbps: host.network_speed_mbps,
-            bandwidth_usage_mbps: host.bandwidth_usage_mbps,
-            latency_ms: host.latency_ms,
-            packet_loss_percent: host.packet_loss_percent,
-            current_players: host.current_players,
-            max_players: host.max_players,
-            current_zones: host.current_zones,
-            max_zones: host.max_zones,
-        })
+        Self::Score(HostFacts::of(host))
     }
 
     /// The question which of `candidates` should serve.
@@ -210,6 +198,7 @@ impl RankQuestion {
             players: self.players,
             now,
             seed: self.seed,
+            session_id: None,
         };
         let candidates = self
             .candidates
@@ -221,6 +210,24 @@ impl RankQuestion {
 }
 
 impl HostFacts {
+    /// Of a host as it is now.
+    #[must_use]
+    pub const fn of(host: &Host) -> Self {
+        Self {
+            cpu_cores: host.cpu_cores,
+            cpu_frequency_mhz: host.cpu_frequency_mhz,
+            memory_mb: host.memory_mb,
+            network_mbps: host.network_speed_mbps,
+            bandwidth_usage_mbps: host.bandwidth_usage_mbps,
+            latency_ms: host.latency_ms,
+            packet_loss_percent: host.packet_loss_percent,
+            current_players: host.current_players,
+            max_players: host.max_players,
+            current_zones: host.current_zones,
+            max_zones: host.max_zones,
+        }
+    }
+
     /// The host as in service. What no policy sees is made up.
     pub(super) fn to_domain(&self) -> Host {
         let mut host = sample::blank_host(Timestamp(0));

@@ -18,6 +18,7 @@ pub fn sample_request() -> HostRequest {
         players: 4,
         now,
         seed: 0x5eed,
+        session_id: None,
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Answer, Bound, Question, ask, native};
+use super::kept::Kept;
+use super::{Answer, Bound, HostFacts, ask, native};
+use crate::domain::clock::{Clock as _, SystemClock};
 use crate::domain::host::Host;
 use crate::plugins::ladder;
 use crate::plugins::limits;
@@ -32,19 +34,24 @@ impl HostChoice {
 #[async_trait]
 impl HostSelection for HostChoice {
     fn score(&self, host: &Host) -> f64 {
-        let score = self
+        let onlookers = self.slot.onlookers();
+        let answered = self
             .slot
             // Scores of different policies do not compare, so no share of the hosts is scored by a candidate.
             .call(|| None, limits::DECISION_TICKS, |instance| ask::score(instance, host))
-            .unwrap_or_else(|| self.slot.natively(|| native::score(host), || 0.0))
-            .answer;
-        if self.slot.shadow.samples() {
-            self.slot.shadow.show(Question::score(host), Answer::Score(score));
+            .unwrap_or_else(|skipped| self.slot.natively(skipped, || native::score(host), || 0.0));
+        let score = answered.answer;
+        if let Some(onlookers) = onlookers {
+            let kept = Kept::Score(HostFacts::of(host));
+            let answer = Answer::Score(score);
+            self.slot
+                .show(onlookers, answered.by(), SystemClock.now(), kept, answer);
         }
         score
     }
 
     async fn rank(&self, request: HostRequest, candidates: Vec<HostCandidate>) -> (Vec<HostPick>, Rung) {
+        let onlookers = self.slot.onlookers();
         let candidates = ask::best(candidates);
         let zone = || Some(ladder::key(&[request.zone.zone_id.as_bytes()]));
         let answer = self
@@ -56,10 +63,14 @@ impl HostSelection for HostChoice {
             })
             .await;
         // The static decision picks nobody: players use the game server.
-        let answered = answer.unwrap_or_else(|| self.slot.natively(|| native::rank(&request, &candidates), Vec::new));
-        if answered.rung != Rung::Candidate && self.slot.shadow.samples() {
-            let question = Question::rank(&request, &candidates);
-            self.slot.shadow.show(question, Answer::rank(&answered.answer));
+        let answered = answer.unwrap_or_else(|skipped| {
+            self.slot
+                .natively(skipped, || native::rank(&request, &candidates), Vec::new)
+        });
+        if let Some(onlookers) = onlookers {
+            let (at, answer) = (request.now, Answer::rank(&answered.answer));
+            let kept = Kept::Rank(Arc::new(request), candidates);
+            self.slot.show(onlookers, answered.by(), at, kept, answer);
         }
         (answered.answer, answered.rung)
     }

@@ -3,6 +3,7 @@
 
 mod ask;
 mod changes;
+mod kept;
 mod layout;
 mod native;
 mod question;
@@ -79,6 +80,7 @@ impl World for Bound {
 
     type Question = Question;
     type Answer = Answer;
+    type Kept = kept::Kept;
 
     fn ticks(_: &Question) -> u64 {
         limits::TRANSFORM_TICKS

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Answer, Bound, Npc, Question, ask, native};
+use super::kept::Kept;
+use super::{Answer, Bound, Npc, ask, native};
 use crate::plugins::ladder;
 use crate::plugins::limits;
 use crate::plugins::slot::Slot;
@@ -32,10 +33,12 @@ impl NpcView {
 impl NpcTransforming for NpcView {
     async fn transform(&self, frame: NpcFrame) -> Vec<Npc> {
         if frame.npcs.len() > limits::NPCS {
-            return self.slot.natively(|| native::transform(frame.npcs), Vec::new).answer;
+            let answered = self.slot.natively(None, || native::transform(frame.npcs), Vec::new);
+            return answered.answer;
         }
-        let shown = self.slot.shadow.samples().then(|| Question::of(&frame));
-        let frame = Arc::new(frame);
+        let onlookers = self.slot.onlookers();
+        let (at, frame) = (frame.now, Arc::new(frame));
+        let kept = onlookers.map(|onlookers| (onlookers, Kept(Arc::clone(&frame))));
         // All sessions of a zone see one frame, so it is the zone that must not meet two policies.
         let zone = || Some(ladder::key(&[frame.zone_id.as_bytes()]));
         let changes = self
@@ -47,13 +50,17 @@ impl NpcTransforming for NpcView {
             })
             .await;
         let npcs = Arc::try_unwrap(frame).map_or_else(|shared| shared.npcs.clone(), |frame| frame.npcs);
-        let npcs = match changes {
-            Some(changes) => changes.answer.apply(npcs),
-            // The static decision shows nothing rather than what peers must not see.
-            None => self.slot.natively(|| native::transform(npcs), Vec::new).answer,
+        let (by, npcs) = match changes {
+            Ok(changes) => (changes.by(), changes.answer.apply(npcs)),
+            Err(skipped) => {
+                // The static decision shows nothing rather than what peers must not see.
+                let answered = self.slot.natively(skipped, || native::transform(npcs), Vec::new);
+                (answered.by(), answered.answer)
+            }
         };
-        if let Some(question) = shown {
-            self.slot.shadow.show(question, Answer { npcs: npcs.clone() });
+        if let Some((onlookers, kept)) = kept {
+            let answer = Answer { npcs: npcs.clone() };
+            self.slot.show(onlookers, by, at, kept, answer);
         }
         npcs
     }

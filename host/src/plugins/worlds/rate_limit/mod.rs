@@ -3,6 +3,7 @@
 
 mod ask;
 mod attributes;
+mod kept;
 mod native;
 mod question;
 mod service;
@@ -64,6 +65,7 @@ impl World for Bound {
 
     type Question = Question;
     type Answer = Answer;
+    type Kept = kept::Kept;
 
     fn ticks(_: &Question) -> u64 {
         limits::DECISION_TICKS

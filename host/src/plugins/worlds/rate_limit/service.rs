@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rate_limit_policy::Limits;
 
-use super::{Answer, Bound, Question, ask, native};
+use super::kept::Kept;
+use super::{Answer, Bound, ask, native};
 use crate::plugins::ladder;
 use crate::plugins::limits;
 use crate::plugins::slot::Slot;
@@ -31,20 +32,20 @@ impl RateLimit {
 
 impl RateLimiting for RateLimit {
     fn decide(&self, request: &LimitRequest<'_>) -> LimitDecision {
+        let onlookers = self.slot.onlookers();
         let who = || Some(who(request));
-        let decision = self
+        let answered = self
             .slot
             .call(who, limits::DECISION_TICKS, |instance| ask::decide(instance, request))
-            .unwrap_or_else(|| {
+            .unwrap_or_else(|skipped| {
                 let native = || native::decide(&self.limits, request.surface);
-                self.slot.natively(native, || native::fixed(request.surface))
-            })
-            .answer;
-        if self.slot.shadow.samples() {
-            let (question, answer) = (Question::of(request), Answer::from(&decision));
-            self.slot.shadow.show(question, answer);
+                self.slot.natively(skipped, native, || native::fixed(request.surface))
+            });
+        if let Some(onlookers) = onlookers {
+            let (kept, answer) = (Kept::of(request), Answer::from(&answered.answer));
+            self.slot.show(onlookers, answered.by(), request.now, kept, answer);
         }
-        decision
+        answered.answer
     }
 }
 

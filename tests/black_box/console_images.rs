@@ -76,6 +76,7 @@ async fn a_busy_coordinator_is_shown_on_every_page() {
         browser.sees(there).await;
         picture(&browser, name).await;
     }
+    size(&browser, 1100, 720).await;
     browser.click("//nav//a[.='Sessions']").await;
     browser.click("//a[.='why?']").await;
     browser.sees("//section[@id='decision']//tr[td[.='1.']]").await;

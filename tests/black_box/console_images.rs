@@ -137,7 +137,8 @@ async fn beat(operator: &Client, number: u32, round: u32) {
 async fn live(server: Arc<Server>, session_id: String, over: Arc<AtomicBool>) {
     let operator = server.operator();
     let mut first = Ws::joined(&server, "guest-30", &session_id).await;
-    let second = Ws::joined(&server, "guest-31", &session_id).await;
+    let mut second = Ws::joined(&server, "guest-31", &session_id).await;
+    let second = tokio::spawn(async move { while second.next().await.is_ok() {} });
     let mut round = 0;
     while !over.load(Ordering::Relaxed) {
         round += 1;
@@ -156,7 +157,7 @@ async fn live(server: Arc<Server>, session_id: String, over: Arc<AtomicBool>) {
         let _ = server.anonymous().post("/auth/token", &guess).await;
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    drop(second);
+    second.abort();
 }
 
 async fn size(browser: &Browser, width: u32, height: u32) {

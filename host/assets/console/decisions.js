@@ -151,7 +151,7 @@ function hosts(candidates) {
     chosen: (host) => host.pick === 1,
     columns: [
       { title: "Pick", text: (host) => (host.pick ? `${host.pick}.` : "–") },
-      { title: "Host", text: (host) => host.host_id },
+      { title: "Host", class: "name", text: (host) => host.host_id },
       { title: "Score", number: true, text: (host) => decimal(host.score ?? NaN) },
       { title: "Reason", class: "wide", text: (host) => host.reason ?? (host.misses?.length ? `misses ${host.misses.join(", ")}` : "not picked") },
       { title: "Quality", number: true, text: (host) => decimal(host.quality_score) },
@@ -159,7 +159,7 @@ function hosts(candidates) {
       { title: "Free", number: true, text: (host) => `${decimal(host.free_mbps)} Mbps` },
       { title: "Free places", number: true, text: (host) => decimal(host.free_players) },
       { title: "Sessions", number: true, text: (host) => decimal(host.sessions) },
-      { title: "Region", text: (host) => host.region ?? "–" },
+      { title: "Region", class: "name", text: (host) => host.region ?? "–" },
     ],
   });
   table.update(candidates);

@@ -18,7 +18,7 @@ export class Hosts {
       key: (host) => host.host_id,
       empty: "No host matches.",
       columns: [
-        { title: "Host", text: (host) => host.host_id },
+        { title: "Host", class: "name", text: (host) => host.host_id },
         { title: "Player", text: (host) => `${host.player_name} (${host.player_id})` },
         { title: "Region", text: (host) => host.region ?? "–" },
         { title: "Status", cell: (host) => badge(host.status, KINDS[host.status]), depends: (host) => host.status },

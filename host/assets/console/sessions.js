@@ -13,8 +13,8 @@ export class Sessions {
     const now = () => this.live.parts.overview?.at;
     const columns = [
       { title: "Session", class: "mono", text: (session) => session.session_id },
-      { title: "Zone", text: (session) => session.zone },
-      { title: "Host", text: (session) => session.host },
+      { title: "Zone", class: "name", text: (session) => session.zone },
+      { title: "Host", class: "name", text: (session) => session.host },
       { title: "Status", cell: (session) => badge(session.status, KINDS[session.status]), depends: (session) => session.status },
       { title: "Players", class: "wide", text: (session) => players(session) },
     ];

@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod decisions;
 mod designer;
 mod drain;
 mod durability;

@@ -10,6 +10,7 @@ mod authorization;
 mod commands;
 mod console;
 mod console_images;
+mod decisions;
 mod designer;
 mod drain;
 mod durability;

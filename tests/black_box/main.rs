@@ -21,6 +21,7 @@ mod http_sessions;
 mod http_surface;
 mod http_zones;
 mod lifecycle;
+mod nginx;
 mod npcs;
 mod odd_input;
 mod plugin_tools;

@@ -11,6 +11,7 @@
 pub mod browser;
 pub mod client;
 pub mod fleet;
+pub mod nginx;
 pub mod postgres;
 pub mod redis;
 pub mod releases;

@@ -21,6 +21,7 @@ mod http_sessions;
 mod http_surface;
 mod http_zones;
 mod lifecycle;
+mod logging;
 mod nginx;
 mod npcs;
 mod odd_input;

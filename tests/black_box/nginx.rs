@@ -104,6 +104,19 @@ async fn http_and_websockets_go_through() {
     one.close().await;
     let _ = two.expect("peer-left").await;
     let log = nginx.log();
+    // The number in nginx's log finds the line in ours.
+    let trace = log
+        .lines()
+        .find(|line| line.contains("POST /api/v1/hosts/register"))
+        .unwrap();
+    let trace = trace.rsplit(' ').next().unwrap().split('-').nth(1).unwrap();
+    let told = server.log();
+    let line = told.lines().find(|line| line.contains(trace));
+    let line = line.unwrap_or_else(|| panic!("{trace}: {told}"));
+    assert!(
+        line.contains("host registered") && line.contains("/api/v1/hosts/register"),
+        "{line}"
+    );
     assert!(
         log.contains("/api/v1/signaling/ws") && !log.contains(&token),
         "tokens are in no log: {log}"

@@ -3,3 +3,4 @@
 pub mod log_file;
 pub mod logs;
 pub mod metrics;
+pub mod trace;

@@ -22,6 +22,7 @@ use crate::http::metrics::HttpMetrics;
 use crate::http::state::HttpState;
 use crate::ports::live::BucketAnswer;
 use crate::ports::policies::{Caller, LimitRequest, Surface};
+use crate::telemetry::trace::Trace;
 
 /// Longest time to answer a request. WebSockets answer at once and live on elsewhere.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,8 +38,22 @@ pub struct Guard {
     pub metrics: HttpMetrics,
 }
 
-/// Lets a request through to its handler, or refuses it.
+/// Lets a request through to its handler, or refuses it. What is logged meanwhile carries the trace of a request that names one.
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let Some(trace) = Trace::of(request.headers()) else {
+        return pass(&guard, request, next).await;
+    };
+    let route = request.extensions().get::<MatchedPath>();
+    let span = tracing::info_span!(
+        "request",
+        trace_id = trace.id(),
+        method = %request.method(),
+        route = route.map_or(NO_ROUTE, MatchedPath::as_str)
+    );
+    trace.run(span, pass(&guard, request, next)).await
+}
+
+async fn pass(guard: &Guard, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let state = &guard.state;
     let matched = request.extensions().get::<MatchedPath>().cloned();

@@ -22,6 +22,7 @@ use crate::app::limits::Limiter;
 use crate::app::releases::{self, Releases};
 use crate::config::{Config, DatabaseUrl, Environment, Report, Source};
 use crate::domain::clock::{SharedClock, SystemClock};
+use crate::http::console::Console;
 use crate::http::state::HttpState;
 use crate::lifecycle::{self, Asked, Signals};
 use crate::npcs::HttpNpcSource;
@@ -95,7 +96,7 @@ async fn serve_until_signal(config: Config, reload: &mut Reload) -> anyhow::Resu
             Asked::Stop(signal) => break signal,
             Asked::Reload => {
                 lifecycle::tell_reloading();
-                tokio::task::block_in_place(|| reload.run(&service.state.auth));
+                tokio::task::block_in_place(|| reload.run(&service.state.auth, &service.state.console));
                 lifecycle::tell_manager("READY=1");
             }
         }
@@ -166,6 +167,7 @@ impl Service {
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         tasks::start(&app, &node, &tracker, &shutdown)?;
         let state = HttpState {
+            console: Console::new(&config.security, clock.clone()),
             auth: Authenticator::new(&config.security, clock),
             app,
             limiter: Arc::new(limiter),
@@ -207,7 +209,9 @@ impl Service {
             SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("http://localhost:{}", v6.port()),
             other => format!("http://{other}"),
         };
-        tracing::info!("API and Swagger UI: {url}/docs   health: {url}/health   policies: {url}/api/v1/plugins");
+        tracing::info!(
+            "console: {url}/console   API: {url}/docs   health: {url}/health   policies: {url}/api/v1/plugins"
+        );
         tracing::info!("try: curl {url}/health");
     }
 

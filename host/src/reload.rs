@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::app::auth::Authenticator;
 use crate::config::{self, Mode, Source};
+use crate::http::console::Console;
 use crate::telemetry::logs::Logs;
 
 /// What changes without a restart. The rest is built into the parts of the service when it starts.
@@ -32,7 +33,7 @@ impl Reload {
     }
 
     /// Reads the settings again. The log says what came of it.
-    pub fn run(&mut self, auth: &Authenticator) {
+    pub fn run(&mut self, auth: &Authenticator, console: &Console) {
         let source = match Source::read(self.env_file.as_deref()) {
             Ok(source) => source,
             Err(error) => return tracing::error!("settings are not read again, all stays as it is: {error:#}"),
@@ -46,6 +47,7 @@ impl Reload {
             return tracing::error!("settings are not taken, all stays as it is: {error:#}");
         }
         auth.replace(&config.security);
+        console.sessions.replace(&config.security);
         for warning in &report.warnings {
             tracing::warn!("{warning}");
         }

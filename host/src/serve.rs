@@ -29,6 +29,18 @@ const HEADROOM: usize = 1024;
 /// Pause after the system refused to accept, for example without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Ends the connection that a request came by, whatever is still to be written on it. An extension of every request, for answers
+/// without an end: a client that reads no more holds their connection for as long as the drain takes.
+#[derive(Clone, Debug)]
+pub struct Cut(CancellationToken);
+
+impl Cut {
+    /// Ends the connection at once.
+    pub fn now(&self) {
+        self.0.cancel();
+    }
+}
+
 /// Binds the configured address.
 ///
 /// # Errors
@@ -135,8 +147,11 @@ async fn connection(
 ) {
     // Small messages must not wait for each other.
     let _ = stream.set_nodelay(true);
+    let cut = CancellationToken::new();
+    let handle = Cut(cut.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(handle.clone());
         let answer = router.clone().oneshot(request.map(Body::new));
         async move { answer.await.map_err(|never: Infallible| never) }
     });
@@ -147,12 +162,18 @@ async fn connection(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
+    };
+    let ended = tokio::select! {
+        ended = served => ended,
+        () = cut.cancelled() => Ok(()),
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended early");
@@ -227,6 +248,33 @@ mod tests {
         assert!(answer.ends_with("here"), "{answer}");
         stop.cancel();
         server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_that_nobody_reads_is_cut() {
+        let listener = bind(&local()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (tell, cuts) = tokio::sync::watch::channel(None);
+        let router = Router::new().route(
+            "/",
+            get(move |axum::Extension(cut): axum::Extension<Cut>| async move {
+                tell.send_replace(Some(cut));
+                let block = || Ok::<_, Infallible>(vec![0_u8; 64 * 1024]);
+                Body::from_stream(futures_util::stream::iter(std::iter::repeat_with(block)))
+            }),
+        );
+        let server = tokio::spawn(run(listener, router, 1, connections.clone(), stop.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut cuts = cuts;
+        let cut = cuts.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        stop.cancel();
+        server.await.unwrap();
+        connections.close();
+        cut.now();
+        connections.wait().await;
+        drop(client);
     }
 
     #[tokio::test]

@@ -1,6 +1,5 @@
 -- Releases of policies: records and components, what each slot is to run, what nodes say of it, and who decided what.
--- Records, states, reports and entries are JSON documents of the service, kept to the letter; what is looked for has a column
--- of its own.
+-- Records, states, reports and entries are JSON documents of the service; what is looked for has a column of its own.
 
 CREATE TABLE releases (
     number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,     -- in the order they were stored

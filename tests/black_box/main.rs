@@ -8,6 +8,8 @@
 
 mod authorization;
 mod commands;
+mod console;
+mod console_images;
 mod designer;
 mod drain;
 mod durability;

@@ -289,9 +289,13 @@ async fn what_was_changed_in_the_database_does_not_serve() {
     let operator = server.operator();
     let component = push(&operator, HOSTS, &variant(bundled(HOSTS), 1), "component").await;
     let record = push(&operator, HOSTS, &variant(bundled(HOSTS), 2), "record").await;
-    let _ = database.sql("UPDATE release_components SET bytes = bytes || '\\x00'");
+    let stored = operator.get(&format!("/plugins/releases/{component}")).await.ok(200);
     let _ = database.sql(&format!(
-        "UPDATE releases SET record = replace(record::text, '\"note\":\"record\"', '\"note\":\"other\"')::json WHERE id = '{record}'"
+        "UPDATE release_components SET bytes = bytes || '\\x00' WHERE digest = '{}'",
+        stored["digest"].as_str().unwrap()
+    ));
+    let _ = database.sql(&format!(
+        "UPDATE releases SET record = jsonb_set(record::jsonb, '{{note}}', '\"other\"') WHERE id = '{record}'"
     ));
     for (id, step, part) in [
         (component, "digest", "the record names"),
@@ -317,7 +321,10 @@ async fn calls(server: &Server, count: usize) {
 
 #[tokio::test]
 async fn a_release_that_fails_under_live_calls_is_halted_without_one_failed_request() {
-    let server = Options::default().env("RATE_LIMIT_ENABLED", "true").start();
+    let server = Options::default()
+        .env("RATE_LIMIT_ENABLED", "true")
+        .env("RATE_LIMIT_API_REQUESTS", 1_000_000)
+        .start();
     let operator = server.operator();
     let bad = push(&operator, LIMITS, &fixture(LIMITS, "live-panic"), "good in every test").await;
     for (mode, percent) in [("canary", 100), ("shadow", 0)] {

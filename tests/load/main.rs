@@ -9,6 +9,7 @@ mod host_loss;
 mod matchbox;
 mod nodes;
 mod report;
+mod rollback;
 mod start;
 mod swap;
 mod workloads;
@@ -23,7 +24,7 @@ use crate::matchbox::MATCHBOX;
 use crate::report::Table;
 
 /// Everything that can be measured, in the order of the output.
-const WORKLOADS: [&str; 10] = [
+const WORKLOADS: [&str; 11] = [
     "relay",
     "fan-out",
     "policy",
@@ -31,11 +32,12 @@ const WORKLOADS: [&str; 10] = [
     "best",
     "idle",
     "swap",
+    "rollback",
     "start",
     "host-loss",
     "fleet",
 ];
-const USAGE: &str = "usage: load [all|relay|fan-out|policy|heartbeats|best|idle|swap|start|host-loss|fleet]... \
+const USAGE: &str = "usage: load [all|relay|fan-out|policy|heartbeats|best|idle|swap|rollback|start|host-loss|fleet]... \
                      [--storage sqlite|postgres] [--seconds N] [--rounds N] [--connections N] [--pairs N] [--server FILE] [--matchbox FILE]";
 /// Set in the child that runs on its own core with as many open files as are allowed.
 const PINNED: &str = "LOAD_PINNED";
@@ -228,6 +230,9 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     }
     if plan.wants("swap") {
         swap::run(plan).await?;
+    }
+    if plan.wants("rollback") {
+        rollback::run(plan).await?;
     }
     if plan.wants("start") {
         start::run(plan).await?;

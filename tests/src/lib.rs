@@ -8,6 +8,7 @@
     reason = "a failed step fails the test that asked for it"
 )]
 
+pub mod axe;
 pub mod browser;
 pub mod client;
 pub mod fleet;

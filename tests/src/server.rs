@@ -352,6 +352,16 @@ impl Server {
         Self::launch(Arc::clone(&self.home), self.options.clone())
     }
 
+    /// Starts another process on the same data and at the same address. This one must have ended.
+    #[must_use]
+    pub fn again_in_place(mut self) -> Self {
+        let status = self.wait();
+        assert!(status.success(), "exit {status}:\n{}", self.log.text());
+        let (_, port) = self.address.rsplit_once(':').expect("a port");
+        let options = self.options.clone().env("PORT", port);
+        Self::launch(Arc::clone(&self.home), options)
+    }
+
     /// Asks the process to stop, waits for it, and starts another one on the same data.
     #[must_use]
     pub fn restart(mut self) -> Self {

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::ConnectInfo;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, Method};
 use ipnet::IpNet;
 
+use super::console::ThroughConsole;
 use super::state::HttpState;
 use crate::app::error::AppError;
 use crate::domain::identity::Identity;
@@ -25,18 +26,23 @@ pub enum Credential {
     Verified(Identity),
     /// There was one, and it is bad. The text is for the client.
     Bad(String),
+    /// There was a good one, and it does not count for this request. The text is for the client.
+    Refused(String),
 }
 
 impl Client {
     /// Looks at the socket's address and the headers.
     #[must_use]
-    pub fn of(state: &HttpState, headers: &HeaderMap, extensions: &Extensions) -> Self {
+    pub fn of(state: &HttpState, method: &Method, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let socket = extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip().to_canonical());
         Self {
             ip: client_address(socket, headers, &state.app.config.server.trusted_proxies),
-            credential: credential(state, headers),
+            credential: match extensions.get::<ThroughConsole>() {
+                Some(_) => state.console.credential(method, headers),
+                None => credential(state, headers),
+            },
         }
     }
 
@@ -45,7 +51,7 @@ impl Client {
     pub fn identity(&self) -> &Identity {
         match &self.credential {
             Credential::Verified(identity) => identity,
-            Credential::Bad(_) => &Identity::Anonymous,
+            Credential::Bad(_) | Credential::Refused(_) => &Identity::Anonymous,
         }
     }
 }

@@ -29,6 +29,7 @@ fn verified(parts: &mut Parts) -> Result<Identity, AppError> {
     match parts.extensions.get::<Client>().map(|client| &client.credential) {
         Some(Credential::Verified(identity)) => Ok(identity.clone()),
         Some(Credential::Bad(text)) => Err(AppError::Unauthorized(text.clone())),
+        Some(Credential::Refused(text)) => Err(AppError::Forbidden(text.clone())),
         None => Ok(Identity::Anonymous),
     }
 }

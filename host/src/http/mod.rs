@@ -4,7 +4,9 @@
 
 pub mod answer;
 pub mod client;
+pub mod console;
 pub mod error;
+mod examples;
 pub mod extract;
 pub mod metrics;
 pub mod middleware;

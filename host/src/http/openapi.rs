@@ -6,6 +6,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
 
 use super::error::{PROBLEM_JSON, Problem};
+use super::examples;
 
 /// The frame that the routes fill.
 #[derive(utoipa::OpenApi)]
@@ -13,7 +14,8 @@ use super::error::{PROBLEM_JSON, Problem};
     info(
         title = "P2P Coordinator",
         description = "Coordinator for hybrid peer-to-peer games: who offers to host, which zones run peer-to-peer, who plays \
-            with whom, and the introduction of their machines to each other.\n\nEvery path answers under `/api/v1` and \
+            with whom, and the introduction of their machines to each other.\n\nThe messages of the WebSocket are described in \
+            [asyncapi.json](/asyncapi.json). Operators have a [console](/console).\n\nEvery path answers under `/api/v1` and \
             `/api`, with and without a trailing slash. Every error is a problem document (RFC 9457) with `status` and `detail`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
@@ -30,6 +32,9 @@ use super::error::{PROBLEM_JSON, Problem};
     )
 )]
 pub struct Frame;
+
+/// The WebSocket.
+const SOCKET: &str = "/api/v1/signaling/ws";
 
 /// Adds what operations share: security schemes, and the errors each may answer.
 pub fn complete(document: &mut OpenApi, version: &str) {
@@ -49,12 +54,23 @@ pub fn complete(document: &mut OpenApi, version: &str) {
             || path == "/";
         for operation in operations(item) {
             let takes_input = operation.request_body.is_some() || operation.parameters.is_some();
-            let guarded = operation.security.is_some();
+            // A socket is opened whatever it presents, and closed when that is bad.
+            let guarded = operation.security.is_some() && path != SOCKET;
             name(operation);
             let has_body = operation.request_body.is_some();
             let shared = [
                 (guarded, "401", "No credential, or a bad one"),
-                (guarded, "403", "A good credential without the right"),
+                (
+                    guarded,
+                    "403",
+                    "A good credential without the right, or the rate-limit policy denies",
+                ),
+                (!public, "403", "The rate-limit policy denies"),
+                (
+                    has_body || path.contains('{'),
+                    "400",
+                    "The path or the body cannot be read",
+                ),
                 (path.contains('{'), "404", "No such thing"),
                 (has_body, "413", "The body is too large"),
                 (has_body, "415", "The body is not JSON"),
@@ -76,11 +92,20 @@ pub fn complete(document: &mut OpenApi, version: &str) {
                     add(operation, status, description);
                 }
             }
+            for (status, response) in &mut operation.responses.responses {
+                if let RefOr::T(response) = response
+                    && response.content.is_empty()
+                    && status.starts_with(['4', '5'])
+                {
+                    *response = problem(response.description.clone());
+                }
+            }
         }
     }
+    examples::add(document);
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     let PathItem {
         get,
         put,
@@ -99,18 +124,12 @@ fn name(operation: &mut Operation) {
     }
 }
 
-/// Gives the operation this answer, and an answer it has without a body the problem document.
+/// Gives the operation this answer, unless it has it.
 fn add(operation: &mut Operation, status: &str, description: &str) {
-    let known = operation.responses.responses.get(status);
-    let description = match known {
-        Some(RefOr::T(response)) if response.content.is_empty() => response.description.clone(),
-        Some(_) => return,
-        None => description.to_owned(),
-    };
-    operation
-        .responses
-        .responses
-        .insert(status.to_owned(), RefOr::T(problem(description)));
+    let answers = &mut operation.responses.responses;
+    answers
+        .entry(status.to_owned())
+        .or_insert_with(|| RefOr::T(problem(description.to_owned())));
 }
 
 fn problem(description: String) -> Response {

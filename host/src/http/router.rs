@@ -8,18 +8,20 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use bytes::Bytes;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::console;
 use super::metrics::HttpMetrics;
 use super::middleware::guard::{Guard, guard};
 use super::middleware::{cors, path::OneSpelling};
 use super::openapi;
 use super::routes::{auth, docs, health, hosts, monitoring, plugins, releases, root, sessions, zones};
 use super::state::HttpState;
+use crate::signaling::asyncapi;
 
 /// All routes with their documentation.
 #[rustfmt::skip]
@@ -106,6 +108,13 @@ fn documented(version: &str) -> (Router<Arc<HttpState>>, utoipa::openapi::OpenAp
     (routes, document)
 }
 
+fn json_text<S: Clone + Send + Sync + 'static>(text: Bytes) -> MethodRouter<S> {
+    get(move || async move {
+        let kind = HeaderValue::from_static("application/json");
+        ([(CONTENT_TYPE, kind)], text).into_response()
+    })
+}
+
 /// The whole HTTP service. Serve it with connect info: the rate limit counts by the socket's address.
 ///
 /// # Errors
@@ -114,19 +123,16 @@ pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
     let cors = cors::layer(&state.app.config.security.cors_origins)?;
     let (routes, document) = documented(&state.app.config.service.version);
     let document = Bytes::from(document.to_json()?);
+    let signaling = Bytes::from(asyncapi::document(&state.app.config.service.version)?);
     let guard_state = Arc::new(Guard {
         metrics: HttpMetrics::register(&state.app.metrics.registry)?,
         state: state.clone(),
     });
     let routes = routes
-        .route(
-            "/openapi.json",
-            get(move || async move {
-                let kind = HeaderValue::from_static("application/json");
-                ([(CONTENT_TYPE, kind)], document).into_response()
-            }),
-        )
+        .route("/openapi.json", json_text(document))
+        .route("/asyncapi.json", json_text(signaling))
         .merge(docs::routes())
+        .merge(console::routes())
         .layer(axum::middleware::from_fn_with_state(guard_state, guard));
     let routes = match cors {
         Some(cors) => routes.layer(cors),

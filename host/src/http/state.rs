@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
+use crate::http::console::Console;
 use crate::plugins::PluginRuntime;
 use crate::signaling::hub::Hub;
 
@@ -18,6 +19,7 @@ pub struct HttpState {
     pub limiter: Arc<Limiter>,
     pub hub: Arc<Hub>,
     pub plugins: Arc<PluginRuntime>,
+    pub console: Console,
     /// Sockets and other long-lived work of requests run here.
     pub tracker: TaskTracker,
     /// Cancelled when the service drains.

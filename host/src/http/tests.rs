@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::console::Console;
 use super::error::PROBLEM_JSON;
 use super::router::{router, table};
 use super::state::HttpState;
@@ -24,22 +25,22 @@ use crate::plugins::delivery::node::Node;
 use crate::signaling::hub::{Hub, HubLimits};
 use crate::telemetry::metrics::Metrics;
 
-const KEY: &str = "an-api-key-of-the-tests-0123456789abcdef";
+pub(super) const KEY: &str = "an-api-key-of-the-tests-0123456789abcdef";
 
-struct Service {
+pub(super) struct Service {
     router: Router,
     _dir: tempfile::TempDir,
 }
 
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Value,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
 }
 
 impl Answer {
     #[track_caller]
-    fn expect(self, status: u16) -> Value {
+    pub(super) fn expect(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         if status >= 400 {
             assert_eq!(self.headers["content-type"], PROBLEM_JSON);
@@ -61,7 +62,7 @@ impl Answer {
 }
 
 impl Service {
-    async fn start(settings: &[(&str, &str)]) -> Self {
+    pub(super) async fn start(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut environment = vec![
             ("DATA_DIR", dir.path().to_str().unwrap()),
@@ -105,6 +106,7 @@ impl Service {
             readings: Default::default(),
         });
         let state = Arc::new(HttpState {
+            console: Console::new(&config.security, clock.clone()),
             auth: Authenticator::new(&config.security, clock),
             app,
             limiter: Arc::new(limiter),
@@ -119,7 +121,7 @@ impl Service {
         }
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();

@@ -14,6 +14,7 @@ use wasmtime::component::Component;
 
 use super::engine::PolicyEngine;
 use super::limits;
+use crate::domain::slot::SlotName;
 
 type Seal = Hmac<Sha256>;
 
@@ -53,7 +54,7 @@ impl Cache {
         Ok(Self { folder, key })
     }
 
-    /// The compiled component of `bytes`, whose SHA-256 in hex is `digest`: read back, or compiled and kept.
+    /// The compiled component of `bytes`, whose SHA-256 in hex is `digest`: read back, or compiled and kept for the slot.
     ///
     /// # Errors
     ///
@@ -61,10 +62,11 @@ impl Cache {
     pub fn component(
         &self,
         engine: &PolicyEngine,
+        slot: SlotName,
         digest: &str,
         bytes: &[u8],
     ) -> wasmtime::Result<(Component, Origin)> {
-        let name = format!("{digest}-{:016x}.cwasm", compatibility(engine.get()));
+        let name = format!("{}-{digest}-{:016x}.cwasm", slot.as_str(), compatibility(engine.get()));
         let path = self.folder.join(&name);
         match self.read(&path, &name) {
             Ok(Some(code)) => match deserialize(engine.get(), &code) {
@@ -141,13 +143,18 @@ impl Cache {
         self.prune()
     }
 
-    /// Keeps the files only that were used last, of components and of compiled ones.
+    /// Of each slot keeps the files only that were used last, of components and of compiled ones.
     fn prune(&self) -> anyhow::Result<()> {
-        for kind in ["cwasm", COMPONENT] {
+        for (slot, kind) in SlotName::ALL
+            .iter()
+            .flat_map(|slot| [(slot, "cwasm"), (slot, COMPONENT)])
+        {
             let mut files = Vec::new();
             for entry in fs::read_dir(&self.folder)? {
                 let entry = entry?;
-                if entry.path().extension().is_some_and(|ending| ending == kind) {
+                let name = entry.file_name();
+                let of_slot = name.to_str().is_some_and(|name| name.starts_with(slot.as_str()));
+                if of_slot && entry.path().extension().is_some_and(|ending| ending == kind) {
                     files.push((entry.metadata()?.modified()?, entry.path()));
                 }
             }

@@ -2,7 +2,7 @@
 //! end by itself, and only so many may do so. Knows nothing of slots, worlds or files.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
@@ -16,9 +16,12 @@ use wasmtime::{Engine, Error};
 
 use super::{limits, turns};
 
-/// The threads, which get only the time that nobody else wants.
+/// The threads.
 pub(super) struct Compilers {
-    pool: ThreadPool,
+    /// Get only the time that nobody else wants.
+    idle: ThreadPool,
+    /// Take their time from everybody, for what the others are too long about: a machine may be busy for good.
+    urgent: ThreadPool,
     under_way: Arc<UnderWay>,
 }
 
@@ -56,13 +59,14 @@ impl Drop for Turn {
 impl Compilers {
     /// Starts the threads.
     pub(super) fn start() -> anyhow::Result<Self> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(turns::processors())
-            .thread_name(|_| "policy-compiler".to_owned())
-            .start_handler(|_| yield_to_everybody())
-            .build()?;
+        let pool = || {
+            ThreadPoolBuilder::new()
+                .num_threads(turns::processors())
+                .thread_name(|_| "policy-compiler".to_owned())
+        };
         Ok(Self {
-            pool,
+            idle: pool().start_handler(|_| yield_to_everybody()).build()?,
+            urgent: pool().build()?,
             under_way: Arc::default(),
         })
     }
@@ -75,19 +79,27 @@ impl Compilers {
             let seconds = limits::COMPILE.as_secs();
             Error::msg(format!("it takes longer than {seconds} s to compile"))
         };
-        let turn = Turn::take(&self.under_way, until).ok_or_else(late)?;
-        let (engine, bytes) = (engine.clone(), bytes.to_vec());
-        let (send, receive) = mpsc::sync_channel(1);
-        self.pool.spawn(move || {
-            let compiled = Component::new(&engine, &bytes);
-            drop(turn);
-            // Whoever waited may have gone.
-            let _ = send.send(compiled);
-        });
+        let turn = Arc::new(Turn::take(&self.under_way, until).ok_or_else(late)?);
+        let bytes: Arc<[u8]> = bytes.into();
+        let (send, receive) = mpsc::sync_channel(2);
+        let start_on = |pool: &ThreadPool| {
+            let (engine, bytes, turn, send) = (engine.clone(), Arc::clone(&bytes), Arc::clone(&turn), send.clone());
+            pool.spawn(move || {
+                let compiled = Component::new(&engine, &bytes);
+                drop(turn);
+                // Whoever waited may have gone.
+                let _ = send.send(compiled);
+            });
+        };
+        start_on(&self.idle);
+        if let Ok(compiled) = receive.recv_timeout(limits::COMPILE_IDLE) {
+            return compiled;
+        }
+        tracing::info!("the machine leaves no time to compile a policy; it is taken");
+        start_on(&self.urgent);
         match receive.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(compiled) => compiled,
-            Err(RecvTimeoutError::Timeout) => Err(late()),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::msg("the compiler ended without a word")),
+            Err(_) => Err(late()),
         }
     }
 }

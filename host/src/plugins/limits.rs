@@ -41,8 +41,8 @@ pub const LARGE_ANSWER_BYTES: usize = 8 << 20;
 pub const COMPONENT_BYTES: u64 = 64 << 20;
 /// Largest compiled component that is read back, in bytes.
 pub const COMPILED_BYTES: u64 = 512 << 20;
-/// Compiled components that are kept: the last 20 releases of each slot, the bundled ones and some to spare.
-pub const COMPILED_FILES: usize = 64;
+/// Compiled components that are kept for each slot: the last 20 releases, the bundled one and some to spare.
+pub const COMPILED_FILES: usize = 24;
 
 /// Bytes of the golden vectors in a component.
 pub const VECTORS_BYTES: usize = 4 << 20;
@@ -52,6 +52,8 @@ pub const VECTORS: usize = 1000;
 /// The longest that a component may take to compile. On two processors Rust takes 20 ms, QuickJS 1 s, Python 6 s; an
 /// unoptimised build of the service takes three times as long, and every time more on a busy machine.
 pub const COMPILE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 300 } else { 120 });
+/// From when on compiling takes its time from everybody.
+pub const COMPILE_IDLE: Duration = Duration::from_secs(10);
 /// Compilations that may be under way at once, each of which takes up to 350 MB.
 pub const COMPILATIONS: usize = 4;
 

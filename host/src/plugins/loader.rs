@@ -275,7 +275,7 @@ impl Loader {
         let imports = outline.check_imports(W::SLOT)?;
         passed(Step::Imports, outline.imports.join(", "));
 
-        let (component, origin) = self.compile(&digest, bytes)?;
+        let (component, origin) = self.compile(W::SLOT, &digest, bytes)?;
         passed(
             Step::Compile,
             match origin {
@@ -374,9 +374,9 @@ impl Loader {
         Ok((instance, description))
     }
 
-    fn compile(&self, digest: &str, bytes: &[u8]) -> Result<(Component, Origin), Refusal> {
+    fn compile(&self, slot: SlotName, digest: &str, bytes: &[u8]) -> Result<(Component, Origin), Refusal> {
         let compiled = match &self.cache {
-            Some(cache) => cache.component(&self.engine, digest, bytes),
+            Some(cache) => cache.component(&self.engine, slot, digest, bytes),
             None => self
                 .engine
                 .compile(bytes)

@@ -66,7 +66,7 @@ pub trait ReleaseHost: Send + Sync {
     fn is_ready(&self, slot: SlotName, id: &str) -> bool;
 
     /// The component with this digest, if this node keeps it.
-    async fn kept_component(&self, digest: &str) -> Option<Vec<u8>>;
+    async fn kept_component(&self, slot: SlotName, digest: &str) -> Option<Vec<u8>>;
 
     /// Takes every step of loading up to the swap, and keeps the release ready.
     async fn prepare(&self, record: &ReleaseRecord, component: Vec<u8>) -> Result<(), Refused>;

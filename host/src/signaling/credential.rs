@@ -21,7 +21,7 @@ pub(super) fn identify(
     match (token.or(offered), &client.credential) {
         (Some(token), _) => verify(auth, token),
         (None, Credential::Verified(identity)) => Ok(identity.clone()),
-        (None, Credential::Bad(text)) => Err(text.clone()),
+        (None, Credential::Bad(text) | Credential::Refused(text)) => Err(text.clone()),
     }
 }
 

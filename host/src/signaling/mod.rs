@@ -43,6 +43,7 @@
 //! | 4500 | a newer connection of the same peer took over |
 
 mod arrivals;
+pub mod asyncapi;
 mod close;
 mod connection;
 mod courier;

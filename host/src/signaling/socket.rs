@@ -67,6 +67,7 @@ struct Opening {
     path = "/signaling/ws",
     tag = "signaling",
     params(OpenQuery),
+    security(("token" = []), ("api_key" = [])),
     responses(
         (status = 101, description = "The connection is a WebSocket now. A bad credential gets one `error` message, then close 1008"),
         (status = 400, description = "Not a WebSocket upgrade, or a bad query"),

@@ -187,7 +187,7 @@ pub(super) async fn ensure(app: &App, slot: SlotName, id: &str) -> Result<(), Ap
         return Ok(());
     }
     let record = super::get(app, id).await?;
-    let component = match host.kept_component(&record.digest).await {
+    let component = match host.kept_component(slot, &record.digest).await {
         Some(kept) => kept,
         None => app.storage.releases.component(&record.digest).await?.ok_or(Refused {
             step: "read",

@@ -33,7 +33,7 @@ impl ReleaseHost for Idle {
         false
     }
 
-    async fn kept_component(&self, _: &str) -> Option<Vec<u8>> {
+    async fn kept_component(&self, _: SlotName, _: &str) -> Option<Vec<u8>> {
         None
     }
 

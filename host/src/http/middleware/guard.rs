@@ -62,7 +62,7 @@ async fn pass(guard: &Guard, request: Request, next: Next) -> Response {
         path.strip_prefix("/api/v1").unwrap_or(path)
     });
     let method = request.method().clone();
-    let client = Client::of(state, request.headers(), request.extensions());
+    let client = Client::of(state, &method, request.headers(), request.extensions());
     let outcome = {
         let identity = client.identity();
         let limit = LimitRequest {
@@ -162,16 +162,28 @@ fn never_refused(surface: Surface, caller: Caller, template: Option<&str>) -> bo
 
 /// What an operator needs to see a policy that refuses, and to have another one serve.
 fn is_about_policies(template: &str) -> bool {
-    template == "/plugins" || template.starts_with("/plugins/")
+    template == "/plugins" || template.starts_with("/plugins/") || template.starts_with("/console/")
 }
 
-/// Which limit a route falls under. Health, the root, metrics and the documentation are exempt.
+/// A sign-in is limited as a request for a token is; the page and its parts are files.
+fn console_surface(template: &str) -> Surface {
+    if template == "/console/sign-in" {
+        Surface::Auth
+    } else if template == "/console/events" || template.starts_with("/console/session") {
+        Surface::Api
+    } else {
+        Surface::Exempt
+    }
+}
+
+/// Which limit a route falls under. Health, the root, metrics, the documentation and the console's page are exempt.
 fn surface(template: Option<&str>) -> Surface {
     let Some(template) = template else { return Surface::Api };
     let first = template.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
-        "" | "health" | "docs" | "openapi.json" | "metrics" => Surface::Exempt,
+        "" | "health" | "docs" | "openapi.json" | "asyncapi.json" | "metrics" => Surface::Exempt,
         "auth" => Surface::Auth,
+        "console" => console_surface(template),
         _ if template == "/monitoring/metrics" => Surface::Exempt,
         _ => Surface::Api,
     }

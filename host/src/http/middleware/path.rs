@@ -6,12 +6,14 @@ use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
-use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
+use axum::http::{Method, Uri};
 use tower::Service;
 
+use crate::http::console::ThroughConsole;
+
 /// Paths that live at the root and answer under the prefixes too.
-const AT_ROOT: [&str; 4] = ["health", "metrics", "openapi.json", "docs"];
+const AT_ROOT: [&str; 5] = ["health", "metrics", "openapi.json", "asyncapi.json", "docs"];
 
 /// Rewrites paths and passes requests on.
 #[derive(Clone, Debug)]
@@ -27,7 +29,10 @@ impl<S: Service<Request>> Service<Request> for OneSpelling<S> {
     }
 
     fn call(&mut self, mut request: Request) -> S::Future {
-        if let Cow::Owned(path) = canonical(request.uri().path())
+        if request.uri().path().starts_with("/console/") {
+            request.extensions_mut().insert(ThroughConsole);
+        }
+        if let Cow::Owned(path) = canonical(request.method(), request.uri().path())
             && let Some(uri) = replaced(request.uri(), path)
         {
             *request.uri_mut() = uri;
@@ -47,8 +52,11 @@ fn replaced(uri: &Uri, mut path: String) -> Option<Uri> {
 }
 
 /// The one spelling of a path; borrowed when it is written so already.
-fn canonical(path: &str) -> Cow<'_, str> {
+fn canonical<'a>(method: &Method, path: &'a str) -> Cow<'a, str> {
     let trimmed = path.strip_suffix('/').unwrap_or(path);
+    if let Some(rest) = trimmed.strip_prefix("/console/api/") {
+        return for_the_console(method, rest).map_or(Cow::Borrowed(path), Cow::Owned);
+    }
     let Some(rest) = trimmed.strip_prefix("/api") else {
         return spelled(path, if trimmed.is_empty() { "/" } else { trimmed });
     };
@@ -71,6 +79,17 @@ fn canonical(path: &str) -> Cow<'_, str> {
     } else {
         Cow::Owned(format!("/api/v1{rest}"))
     }
+}
+
+/// What the console may ask of the API: all of the policies, and to read what it shows. It gives out no tokens and plays nobody.
+fn for_the_console(method: &Method, rest: &str) -> Option<String> {
+    let first = rest.split('/').next().unwrap_or_default();
+    let is_open = match first {
+        "plugins" | "decisions" => true,
+        "hosts" | "zones" | "sessions" => method.is_safe(),
+        _ => false,
+    };
+    is_open.then(|| format!("/api/v1/{rest}"))
 }
 
 fn spelled<'a>(given: &'a str, wanted: &'a str) -> Cow<'a, str> {
@@ -100,16 +119,21 @@ mod tests {
             ("/apix/y/", "/apix/y"),
             ("/hosts", "/hosts"),
             ("/api/v1x/y", "/api/v1/v1x/y"),
+            ("/console/", "/console"),
+            ("/api/console/session", "/api/v1/console/session"),
+            ("/console/api/plugins/", "/api/v1/plugins"),
+            ("/console/api/auth/token", "/console/api/auth/token"),
+            ("/console/api/hosts/x/heartbeat", "/console/api/hosts/x/heartbeat"),
         ] {
-            assert_eq!(canonical(given), wanted, "{given}");
+            assert_eq!(canonical(&Method::POST, given), wanted, "{given}");
         }
-        assert!(matches!(canonical("/api/v1/hosts"), Cow::Borrowed(_)));
+        assert!(matches!(canonical(&Method::GET, "/api/v1/hosts"), Cow::Borrowed(_)));
     }
 
     #[test]
     fn the_query_survives() {
         let uri = Uri::from_static("http://h:1/api/hosts/?a=b");
-        let uri = replaced(&uri, canonical(uri.path()).into_owned()).unwrap();
+        let uri = replaced(&uri, canonical(&Method::GET, uri.path()).into_owned()).unwrap();
         assert_eq!(uri.to_string(), "http://h:1/api/v1/hosts?a=b");
     }
 }

@@ -12,7 +12,7 @@ use crate::http::answer;
 use crate::http::extract::Body;
 
 /// Issues tokens for a player. The API key stands in `api_key` or in the header `X-API-Key`.
-#[utoipa::path(post, path = "/api/v1/auth/token", tag = "auth", request_body = TokenRequest,
+#[utoipa::path(post, path = "/api/v1/auth/token", tag = "auth", request_body = TokenRequest, security((), ("api_key" = [])),
     responses((status = 200, body = TokenPair), (status = 401, description = "No API key, or a bad one")))]
 pub async fn token(
     State(state): Shared,

@@ -9,6 +9,7 @@ use super::Shared;
 use crate::app::releases::report::{self as delivery, SlotDelivery};
 use crate::http::answer;
 use crate::http::extract::Operator;
+use crate::http::state::HttpState;
 use crate::plugins::report::{PluginReport, SlotReport};
 
 /// All slots on this node, and how far all nodes are with what they are to run.
@@ -35,6 +36,11 @@ pub struct SlotView {
 #[utoipa::path(get, path = "/api/v1/plugins", tag = "plugins", security(("api_key" = [])),
     responses((status = 200, body = Plugins)))]
 pub async fn report(State(state): Shared, _: Operator) -> Response {
+    answer::ok(&gathered(&state).await)
+}
+
+/// The report of all slots.
+pub async fn gathered(state: &HttpState) -> Plugins {
     let PluginReport {
         wit_version,
         plugin_dir,
@@ -55,9 +61,9 @@ pub async fn report(State(state): Shared, _: Operator) -> Response {
         }
     };
     let slots = slots.into_iter().map(view).collect();
-    answer::ok(&Plugins {
+    Plugins {
         wit_version,
         plugin_dir,
         slots,
-    })
+    }
 }

@@ -1,6 +1,8 @@
 //! What this service is.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, HeaderValue, VARY};
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,6 +10,8 @@ use utoipa::ToSchema;
 use super::Shared;
 use crate::app::monitoring;
 use crate::http::answer;
+use crate::http::console::assets as page;
+use crate::http::state::HttpState;
 
 /// The service in short.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -24,9 +28,28 @@ pub struct About {
     pub docs: &'static str,
 }
 
-/// The service in short.
+/// The service in short. A browser, which asks for `text/html`, gets a page that leads on.
 #[utoipa::path(get, path = "/", tag = "service", responses((status = 200, body = About)))]
-pub async fn about(State(state): Shared) -> Response {
+pub async fn about(State(state): Shared, headers: HeaderMap) -> Response {
+    let mut response = if asks_for_a_page(&headers) {
+        page::front()
+    } else {
+        about_in_json(&state).await
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+/// Only who names the type: libraries say `*/*`.
+fn asks_for_a_page(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|text| text.split(','))
+        .filter_map(|range| range.split(';').next())
+        .any(|kind| kind.trim().eq_ignore_ascii_case("text/html"))
+}
+
+async fn about_in_json(state: &HttpState) -> Response {
     let config = &state.app.config;
     let zones = match monitoring::sums(&state.app).await {
         Ok(sums) if config.p2p.enabled => sums.p2p_zones.clone(),

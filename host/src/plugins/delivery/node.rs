@@ -45,8 +45,8 @@ fn last_name(slot: SlotName) -> String {
     format!("last-{}.release", slot.as_str())
 }
 
-fn component_name(digest: &str) -> String {
-    format!("{digest}.{COMPONENT}")
+fn component_name(slot: SlotName, digest: &str) -> String {
+    format!("{}-{digest}.{COMPONENT}", slot.as_str())
 }
 
 impl PluginRuntime {
@@ -81,7 +81,7 @@ impl PluginRuntime {
         if let Err(refusal) = &tried {
             slot.note_refusal(Source::Stored, refusal.clone());
         } else if let Some(cache) = self.cache()
-            && let Err(error) = cache.keep(&component_name(&record.digest), component)
+            && let Err(error) = cache.keep(&component_name(record.slot, &record.digest), component)
         {
             tracing::warn!(%error, "cannot keep the component on disk");
         }
@@ -91,7 +91,7 @@ impl PluginRuntime {
     fn restore_slot(&self, slot: SlotName) -> Option<()> {
         let cache = self.cache()?;
         let record: ReleaseRecord = serde_json::from_slice(&cache.kept(&last_name(slot))?).ok()?;
-        let component = cache.kept(&component_name(&record.digest))?;
+        let component = cache.kept(&component_name(record.slot, &record.digest))?;
         match self.try_release(&record, &component) {
             Ok(()) => {
                 tracing::warn!(slot = slot.as_str(), release_id = %record.id, "storage did not say what to run; the last good release serves");
@@ -136,8 +136,8 @@ impl ReleaseHost for Node {
         self.0.slot(slot).is_ready(id)
     }
 
-    async fn kept_component(&self, digest: &str) -> Option<Vec<u8>> {
-        let (runtime, name) = (Arc::clone(&self.0), component_name(digest));
+    async fn kept_component(&self, slot: SlotName, digest: &str) -> Option<Vec<u8>> {
+        let (runtime, name) = (Arc::clone(&self.0), component_name(slot, digest));
         aside(move || runtime.cache().and_then(|cache| cache.kept(&name)))
             .await
             .ok()

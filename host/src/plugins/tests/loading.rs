@@ -9,6 +9,7 @@ use super::super::cache::{Cache, Origin};
 use super::super::check::check;
 use super::super::failure::Step;
 use super::super::instance::Source;
+use super::super::limits;
 use super::super::loader::{Outline, digest};
 use super::super::slot_name::SlotName;
 use super::super::state::GuestState;
@@ -129,7 +130,7 @@ fn compiled_code_is_found_again_and_only_when_it_is_ours() {
     let origin = || {
         Cache::open(data.path())
             .unwrap()
-            .component(engine, &name, bytes)
+            .component(engine, SlotName::RateLimit, &name, bytes)
             .unwrap()
             .1
     };
@@ -165,10 +166,38 @@ fn compiled_code_is_found_again_and_only_when_it_is_ours() {
     std::fs::rename(&kept, renamed).unwrap();
     let other = Cache::open(data.path())
         .unwrap()
-        .component(engine, &digest(b"other"), bytes)
+        .component(engine, SlotName::RateLimit, &digest(b"other"), bytes)
         .unwrap()
         .1;
     assert_eq!(other, Origin::Compiled, "code of another component is not loaded");
+}
+
+#[test]
+fn what_a_slot_used_last_is_kept_whatever_other_slots_use() {
+    let data = tempfile::tempdir().unwrap();
+    let cache = Cache::open(data.path()).unwrap();
+    let name = |slot: SlotName, number: usize| format!("{}-{number}.component", slot.as_str());
+    cache.keep(&name(SlotName::RateLimit, 0), b"kept").unwrap();
+    let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for number in 0..2 * limits::COMPILED_FILES {
+        let name = name(SlotName::HostSelection, number);
+        cache.keep(&name, b"another").unwrap();
+        let path = data.path().join("compiled").join(name);
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        let later = std::time::Duration::from_secs(number as u64);
+        file.set_modified(earlier + later).unwrap();
+    }
+    assert!(cache.kept(&name(SlotName::RateLimit, 0)).is_some());
+    let last = 2 * limits::COMPILED_FILES - 1;
+    for (number, there) in [
+        (0, false),
+        (limits::COMPILED_FILES / 2, false),
+        (limits::COMPILED_FILES + 2, true),
+        (last, true),
+    ] {
+        let kept = cache.kept(&name(SlotName::HostSelection, number));
+        assert_eq!(kept.is_some(), there, "{number}");
+    }
 }
 
 #[test]

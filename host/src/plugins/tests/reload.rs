@@ -201,6 +201,8 @@ fn a_swap_under_load_loses_no_call() {
     let loader = loader(Some(data.path()));
     let slot = empty_slot::<rate_limit::Bound>();
     let releases = [SlotName::RateLimit.bundled().to_vec(), fixture("rate-limit")];
+    // Compiled before the callers leave no time for it.
+    load(&empty_slot::<rate_limit::Bound>(), &loader, &releases[1]).unwrap();
     load(&slot, &loader, &releases[0]).unwrap();
     let policy = RateLimit::new(Arc::clone(&slot), &[]);
     let request = rate_limit::sample(Surface::Api, Caller::Anonymous);

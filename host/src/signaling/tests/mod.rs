@@ -1,6 +1,7 @@
 //! The hub with peers that have no sockets: who gets what, who takes over, and what is left behind. What happens when things come
 //! late, twice or not at all is in `odd`.
 
+mod asyncapi;
 mod odd;
 
 use std::sync::Arc;

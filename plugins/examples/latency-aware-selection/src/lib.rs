@@ -1,7 +1,7 @@
 //! An example of the slot `host-selection`: near hosts with little to do, by the power of two choices.
 //!
 //! Whoever always takes the best host sends a rush of sessions to one machine before its next heartbeat tells that it is
-//! full. So each place of the answer is filled by drawing two hosts and taking the less burdened one: near the best, and
+//! full. So each place of the answer is filled by drawing two different hosts and taking the less burdened one: near the best, and
 //! spread. The draws come from the seed that the coordinator gives, so the same question has the same answer. Plain Rust
 //! without the contract; `component` puts the two together.
 
@@ -118,7 +118,9 @@ pub fn rank(settings: &Settings, request: &Request, candidates: &[Candidate]) ->
     let mut draw = Draw::new(request.seed);
     let mut picks = Vec::new();
     while picks.len() < request.max_picks && !left.is_empty() {
-        let (first, second) = (draw.below(left.len()), draw.below(left.len()));
+        let first = draw.below(left.len());
+        // Any but the first, unless there is no other.
+        let second = (first + 1 + draw.below(left.len() - 1)) % left.len();
         let (Some(a), Some(b)) = (left.get(first).copied(), left.get(second).copied()) else {
             break;
         };

@@ -13,16 +13,19 @@ use serde_json::json;
 
 /// Asks through nginx from this address, with what a client may write itself.
 async fn ask(nginx: &Nginx, from: &str, forged: Option<&str>) -> u16 {
+    ask_for(nginx, "/api/v1/zones/", from, forged).await
+}
+
+async fn ask_for(nginx: &Nginx, path: &str, from: &str, forged: Option<&str>) -> u16 {
     p2p_coordinator_tests::client::install_crypto();
     let from: IpAddr = from.parse().unwrap();
     let client = reqwest::Client::builder()
         .local_address(from)
         .no_proxy()
-        .tls_certs_only([])
-        .build()
-        .unwrap();
+        .tls_certs_only([]);
+    let client = client.build().unwrap();
     let mut request = client
-        .get(format!("http://{}/api/v1/zones/", nginx.address()))
+        .get(format!("http://{}{path}", nginx.address()))
         .header("x-api-key", API_KEY);
     if let Some(forged) = forged {
         request = request
@@ -56,7 +59,14 @@ async fn limits_go_by_the_real_address_and_no_header_dodges_them() {
         200,
         "another client has its own limit"
     );
-    // Whoever reaches the service itself is no proxy.
+    for path in ["/metrics", "/api/v1/monitoring/metrics", "/api/monitoring/metrics/"] {
+        assert_eq!(
+            ask_for(&nginx, path, "127.0.0.3", Some("127.0.0.1")).await,
+            403,
+            "{path}"
+        );
+        assert_eq!(ask_for(&nginx, path, "127.0.0.1", None).await, 200, "{path}");
+    }
     drop(nginx);
     let server = limited().start();
     let nginx = Nginx::start(&[&server]);

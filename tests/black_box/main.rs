@@ -24,6 +24,8 @@ mod http_sessions;
 mod http_surface;
 mod http_zones;
 mod lifecycle;
+mod logging;
+mod nginx;
 mod npcs;
 mod odd_input;
 mod plugin_tools;

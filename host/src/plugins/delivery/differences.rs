@@ -24,8 +24,11 @@ pub struct Difference {
     pub candidate: Value,
 }
 
+/// A decision, with what the candidate would have answered.
+type Difference<W> = (Arc<Record<W>>, <W as World>::Answer);
+
 /// The latest differences of one shadow.
-pub(super) struct Differences<W: World>(Mutex<VecDeque<(Arc<Record<W>>, W::Answer)>>);
+pub(super) struct Differences<W: World>(Mutex<VecDeque<Difference<W>>>);
 
 impl<W: World> Default for Differences<W> {
     fn default() -> Self {

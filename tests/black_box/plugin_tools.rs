@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::policies::{bundled, fixture};
 
 /// Runs `plugin` in a folder, without anything of this process's environment that it listens to.
-fn plugin(folder: &Path, server: Option<&Server>, arguments: &[&str]) -> Output {
+pub(crate) fn plugin(folder: &Path, server: Option<&Server>, arguments: &[&str]) -> Output {
     let mut command = Command::new(program());
     command.arg("plugin").args(arguments).current_dir(folder);
     command.env_remove("COORDINATOR_URL").env_remove("COORDINATOR_API_KEY");
@@ -24,11 +24,11 @@ fn plugin(folder: &Path, server: Option<&Server>, arguments: &[&str]) -> Output 
     command.output().expect("the program starts")
 }
 
-fn status(output: &Output) -> i32 {
+pub(crate) fn status(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -36,7 +36,7 @@ fn said(output: &Output) -> String {
     )
 }
 
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
 }
 

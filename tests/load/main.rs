@@ -4,6 +4,7 @@
 
 mod bare;
 mod client;
+mod decisions;
 mod fleet;
 mod host_loss;
 mod matchbox;
@@ -24,7 +25,7 @@ use crate::matchbox::MATCHBOX;
 use crate::report::Table;
 
 /// Everything that can be measured, in the order of the output.
-const WORKLOADS: [&str; 11] = [
+const WORKLOADS: [&str; 12] = [
     "relay",
     "fan-out",
     "policy",
@@ -33,11 +34,12 @@ const WORKLOADS: [&str; 11] = [
     "idle",
     "swap",
     "rollback",
+    "decisions",
     "start",
     "host-loss",
     "fleet",
 ];
-const USAGE: &str = "usage: load [all|relay|fan-out|policy|heartbeats|best|idle|swap|rollback|start|host-loss|fleet]... \
+const USAGE: &str = "usage: load [all|relay|fan-out|policy|heartbeats|best|idle|swap|rollback|decisions|start|host-loss|fleet]... \
                      [--storage sqlite|postgres] [--seconds N] [--rounds N] [--connections N] [--pairs N] [--server FILE] [--matchbox FILE]";
 /// Set in the child that runs on its own core with as many open files as are allowed.
 const PINNED: &str = "LOAD_PINNED";
@@ -233,6 +235,9 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     }
     if plan.wants("rollback") {
         rollback::run(plan).await?;
+    }
+    if plan.wants("decisions") {
+        decisions::run(plan).await?;
     }
     if plan.wants("start") {
         start::run(plan).await?;

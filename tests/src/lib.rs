@@ -12,6 +12,7 @@ pub mod axe;
 pub mod browser;
 pub mod client;
 pub mod fleet;
+pub mod nginx;
 pub mod postgres;
 pub mod redis;
 pub mod releases;

@@ -1,7 +1,7 @@
 //! Real Redis servers for tests: started on a free port, empty and without persistence, stopped, killed, paused, started
 //! again. They end with the test process, however that ends. Installs nothing: Debian's package is `redis-server`.
 
-mod process;
+pub(crate) mod process;
 mod sentinel;
 mod tls;
 

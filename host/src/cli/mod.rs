@@ -149,4 +149,18 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn every_command_is_in_the_document() {
+        let document = include_str!("../../../docs/operate.md");
+        let commands = document.split("\n## Commands\n").nth(1).unwrap();
+        let commands = commands.split("\n## ").next().unwrap();
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(
+                commands.contains(&format!("… {name}")),
+                "{name} is missing in docs/operate.md"
+            );
+        }
+    }
 }

@@ -225,3 +225,73 @@ fn postgresql_is_taken_and_its_password_is_never_shown() {
     assert_eq!(database.statement_timeout.as_millis(), 2500);
     assert!(!format!("{report:?}").contains("pw"));
 }
+
+/// Rows of the tables in the sections of settings of the document: names and defaults as they stand there.
+fn documented() -> Vec<(Vec<String>, Vec<String>)> {
+    let document = include_str!("../../../docs/operate.md");
+    let settings = document
+        .split("\n## Settings\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let words = |cell: &str| -> Vec<String> {
+        let quoted = cell.split('`').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect()
+    };
+    let rows = settings.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut cells = row.split(" | ");
+        (words(cells.next().unwrap()), words(cells.next().unwrap()))
+    })
+    .collect()
+}
+
+#[test]
+fn every_setting_is_in_the_document_with_its_default_and_nothing_else_is() {
+    let rows = documented();
+    let names: Vec<&String> = rows.iter().flat_map(|(names, _)| names).collect();
+    for setting in settings::SETTINGS {
+        let found = names.iter().filter(|name| **name == setting.name).count();
+        assert_eq!(found, 1, "{} in docs/operate.md", setting.name);
+    }
+    for (names, defaults) in &rows {
+        for (at, name) in names.iter().enumerate() {
+            if name == "POLICY_…" {
+                continue;
+            }
+            let setting =
+                settings::find(name).unwrap_or_else(|| panic!("docs/operate.md has {name}, which is no setting"));
+            let fixed = !setting.default.is_empty() && name != "SERVICE_VERSION";
+            assert!(
+                !fixed || defaults.get(at).is_some_and(|given| given == setting.default),
+                "{name}: {defaults:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_setting_is_read_and_every_name_that_is_read_is_a_setting() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
+    let files = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let files = files.filter(|path| !path.ends_with("settings.rs") && !path.ends_with("tests.rs"));
+    let code: String = files
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .map(|text| text.split("#[cfg(test)]").next().unwrap().to_owned())
+        .collect();
+    for setting in settings::SETTINGS {
+        assert!(
+            code.contains(&format!("\"{}\"", setting.name)),
+            "{} is never read",
+            setting.name
+        );
+    }
+    for reading in ["given", "text", "flag", "number", "span", "choice", "list"] {
+        for rest in code.split(&format!("reader.{reading}(\"")).skip(1) {
+            let name = rest.split('"').next().unwrap();
+            assert!(settings::find(name).is_some(), "{name} is read and is not in the table");
+        }
+    }
+}

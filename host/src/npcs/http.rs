@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::config::AiServiceConfig;
 use crate::ports::npc_source::{NpcError, NpcRecord, NpcSource};
+use crate::telemetry::trace::{TRACEPARENT, Trace};
 
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -64,7 +65,8 @@ impl HttpNpcSource {
     }
 
     async fn fetch(&self, url: Url) -> Result<Vec<u8>, NpcError> {
-        let answer = self.client.get(url).send().await.map_err(unavailable)?;
+        let request = self.client.get(url).header(TRACEPARENT, Trace::current().header());
+        let answer = request.send().await.map_err(unavailable)?;
         if answer.status() != StatusCode::OK {
             return Err(NpcError::Unavailable(format!("status {}", answer.status().as_u16())));
         }

@@ -23,6 +23,7 @@ pub mod loader;
 pub mod metrics;
 pub mod offer;
 pub mod project;
+pub mod replay;
 pub mod report;
 pub mod slot;
 pub mod slot_name;

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::Message;
+use tracing::Instrument as _;
 use utoipa::IntoParams;
 
 use super::arrivals::{Arriving, Refusal};
@@ -104,11 +105,13 @@ pub async fn open(
     };
     let answer = handshake.answer(credential::answered_protocol(&headers));
     let tracker = state.tracker.clone();
-    tracker.spawn(async move {
+    let serve = async move {
         if let Some(socket) = handshake.finish().await {
             greet(state, socket, opening, admission).await;
         }
-    });
+    };
+    // Without a trace of its own this is no span, and costs nothing.
+    tracker.spawn(serve.in_current_span());
     answer
 }
 

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::lease::TaskLease;
 use super::metrics::TaskMetrics;
 use crate::ports::live::Leases;
+use crate::telemetry::trace::Trace;
 
 /// Longest time one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -125,7 +126,9 @@ impl Driver {
 }
 
 async fn run_once(task: &impl Task, limit: Duration) -> anyhow::Result<()> {
-    match AssertUnwindSafe(tokio::time::timeout(limit, task.run()))
+    let trace = Trace::fresh();
+    let span = tracing::info_span!("task", name = task.name(), trace_id = trace.id());
+    match AssertUnwindSafe(trace.run(span, tokio::time::timeout(limit, task.run())))
         .catch_unwind()
         .await
     {

@@ -25,6 +25,7 @@ use crate::ports::npc_source::NpcSource;
 use crate::ports::peers::Push;
 use crate::ports::policies::NpcFrame;
 use crate::ports::storage::SessionFilter;
+use crate::telemetry::trace::Trace;
 
 /// Fetches at one time.
 const CONCURRENT_FETCHES: usize = 32;
@@ -119,7 +120,8 @@ impl Task for NpcBroadcast {
         self.shared.leave(|zone_id| !zones.contains_key(zone_id)).await;
         for (zone_id, sessions) in self.shared.due(zones) {
             let (shared, shutdown) = (self.shared.clone(), self.shutdown.clone());
-            self.tracker.spawn(async move {
+            let trace = Trace::current();
+            let attempt = async move {
                 let work = AttemptGuard {
                     shared: &shared,
                     zone_id: &zone_id,
@@ -129,7 +131,8 @@ impl Task for NpcBroadcast {
                     () = shutdown.cancelled() => {}
                     () = broadcast(work, &sessions) => {}
                 }
-            });
+            };
+            self.tracker.spawn(trace.run(tracing::Span::current(), attempt));
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ impl Logs {
         let reopen = Arc::new(AtomicBool::new(false));
         let mut layers = Vec::new();
         layers.push(if config.json {
-            let layer = fmt::layer().json().flatten_event(true);
+            let layer = fmt::layer().json().flatten_event(true).with_span_list(false);
             layer.with_writer(std::io::stderr).boxed()
         } else {
             let layer = fmt::layer().with_ansi(std::io::stderr().is_terminal());
@@ -54,7 +54,12 @@ impl Logs {
             let (writer, worker) = tracing_appender::non_blocking(file);
             guard = Some(worker);
             layers.push(if config.json {
-                fmt::layer().json().flatten_event(true).with_writer(writer).boxed()
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_span_list(false)
+                    .with_writer(writer)
+                    .boxed()
             } else {
                 fmt::layer().with_ansi(false).with_writer(writer).boxed()
             });

@@ -4,3 +4,4 @@ pub mod log_file;
 pub mod logs;
 pub mod metrics;
 pub mod request;
+pub mod trace;

@@ -70,7 +70,11 @@ fn loader(subject: &Subject, settings: &[(String, String)]) -> anyhow::Result<Lo
     })
 }
 
-fn opened(subject: &Subject, file: &Path, settings: &[(String, String)]) -> Result<Box<dyn Tried>, ExitCode> {
+pub(super) fn opened(
+    subject: &Subject,
+    file: &Path,
+    settings: &[(String, String)],
+) -> Result<Box<dyn Tried>, ExitCode> {
     let loader = loader(subject, settings).map_err(|error| fail(FAILED, &format!("{error:#}")))?;
     tryout::open(&loader, file, subject.slot).map_err(refused)
 }

@@ -5,6 +5,7 @@ mod ask;
 mod check;
 mod project;
 mod release;
+mod replay;
 mod rollout;
 mod server;
 
@@ -37,6 +38,8 @@ pub enum Plugin {
     Test(ask::Test),
     /// Measure what a component costs: calls, start, memory, compilation.
     Bench(ask::Bench),
+    /// Ask the decisions of a log again, and say what would change. Exit status 0 when it passes.
+    Replay(replay::Replay),
     /// Make a key to sign releases with.
     Keygen(release::Keygen),
     /// Sign a release: prints the signature that `push` takes.
@@ -68,6 +71,7 @@ impl Plugin {
             Self::Run(run) => run.run(&settings(source)),
             Self::Test(test) => test.run(),
             Self::Bench(bench) => bench.run(&settings(source)),
+            Self::Replay(replay) => replay.run(&settings(source)),
             Self::Keygen(keygen) => keygen.run(),
             Self::Sign(sign) => sign.run(),
             Self::Push(push) => push.run(source),

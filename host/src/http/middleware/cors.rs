@@ -28,6 +28,7 @@ pub fn layer(origins: &[String]) -> anyhow::Result<Option<CorsLayer>> {
         HeaderName::from_static("x-ratelimit-remaining"),
         HeaderName::from_static("x-ratelimit-reset"),
         HeaderName::from_static("x-total-count"),
+        HeaderName::from_static("x-request-id"),
         RETRY_AFTER,
         WWW_AUTHENTICATE,
     ];

@@ -23,11 +23,13 @@ use crate::http::state::HttpState;
 use crate::ports::live::BucketAnswer;
 use crate::ports::policies::{Caller, LimitRequest, Surface};
 use crate::telemetry::request::RequestId;
+use crate::telemetry::trace::Trace;
 
 /// Longest time to answer a request. WebSockets answer at once and live on elsewhere.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The route label of requests that match none.
 const NO_ROUTE: &str = "none";
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
@@ -38,12 +40,27 @@ pub struct Guard {
     pub metrics: HttpMetrics,
 }
 
-/// Lets a request through to its handler, or refuses it.
+/// Lets a request through to its handler, or refuses it. What is logged meanwhile carries the trace of a request that names one.
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    RequestId::handle(guarded(&guard, request, next)).await
+    RequestId::handle(traced(&guard, request, next)).await
 }
 
-async fn guarded(guard: &Guard, request: Request, next: Next) -> Response {
+async fn traced(guard: &Guard, request: Request, next: Next) -> Response {
+    let Some(trace) = Trace::of(request.headers()) else {
+        return pass(guard, request, next).await;
+    };
+    let route = request.extensions().get::<MatchedPath>();
+    let span = tracing::info_span!(
+        "request",
+        trace_id = trace.id(),
+        request_id = RequestId::current().map(tracing::field::display),
+        method = %request.method(),
+        route = route.map_or(NO_ROUTE, MatchedPath::as_str)
+    );
+    trace.run(span, pass(guard, request, next)).await
+}
+
+async fn pass(guard: &Guard, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let state = &guard.state;
     let matched = request.extensions().get::<MatchedPath>().cloned();
@@ -92,6 +109,10 @@ async fn guarded(guard: &Guard, request: Request, next: Next) -> Response {
     };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let id = RequestId::current().and_then(|id| HeaderValue::try_from(id.to_string()).ok());
+    if let Some(id) = id {
+        headers.insert(X_REQUEST_ID, id);
+    }
     guard.metrics.observe(
         template.unwrap_or(NO_ROUTE),
         &method,

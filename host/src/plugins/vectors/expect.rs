@@ -8,11 +8,47 @@ const TOLERANCE: f64 = 1e-6;
 
 /// Where the two differ, in words.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mismatch(pub String);
+pub struct Mismatch(pub String);
 
 /// Compares `given` with `expected`.
 pub(super) fn compare(expected: &Value, given: &Value) -> Result<(), Mismatch> {
     at(&mut String::new(), expected, given)
+}
+
+/// Compares two whole answers: nothing may be left out and nothing is a mark, but numbers may differ as little as in vectors.
+///
+/// # Errors
+///
+/// The first difference.
+pub fn same(recorded: &Value, given: &Value) -> Result<(), Mismatch> {
+    whole(&mut String::new(), recorded, given)
+}
+
+fn whole(path: &mut String, recorded: &Value, given: &Value) -> Result<(), Mismatch> {
+    match (recorded, given) {
+        (Value::Object(before), Value::Object(after)) => {
+            for (name, recorded) in before {
+                within(path, &format!(".{name}"), |path| match after.get(name) {
+                    Some(given) => whole(path, recorded, given),
+                    None => Err(differs(path, recorded, &"no such member")),
+                })?;
+            }
+            match after.iter().find(|(name, _)| !before.contains_key(*name)) {
+                Some((name, given)) => within(path, &format!(".{name}"), |path| {
+                    Err(differs(path, &"no such member", given))
+                }),
+                None => Ok(()),
+            }
+        }
+        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
+            for (index, (recorded, given)) in before.iter().zip(after).enumerate() {
+                within(path, &format!("[{index}]"), |path| whole(path, recorded, given))?;
+            }
+            Ok(())
+        }
+        (Value::Object(_), _) => Err(differs(path, recorded, given)),
+        _ => at(path, recorded, given),
+    }
 }
 
 fn at(path: &mut String, expected: &Value, given: &Value) -> Result<(), Mismatch> {
@@ -99,6 +135,26 @@ mod tests {
             (json!("x"), json!("x")),
         ] {
             assert_eq!(compare(&expected, &given), Ok(()), "{expected} {given}");
+        }
+    }
+
+    #[test]
+    fn whole_answers_are_compared_whole() {
+        for (recorded, given, is_same) in [
+            (
+                json!({"a": [1, {"b": 2.0}]}),
+                json!({"a": [1.0, {"b": 2.000_000_1}]}),
+                true,
+            ),
+            (json!({}), json!({"a": 1}), false),
+            (json!({"a": 1}), json!({}), false),
+            (json!({"a": [1]}), json!({"a": [1, 2]}), false),
+            (json!({"a": {"any": true}}), json!({"a": {"any": true}}), true),
+            (json!({"x": 1}), json!({"x": {"any": true}}), false),
+            (json!({"any": true}), json!(1), false),
+            (json!("x"), json!("y"), false),
+        ] {
+            assert_eq!(same(&recorded, &given).is_ok(), is_same, "{recorded} {given}");
         }
     }
 

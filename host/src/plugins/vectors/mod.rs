@@ -1,7 +1,7 @@
 //! Golden vectors: questions that a policy carries with it, with the answers it promises. They are built into the component,
 //! and every coordinator asks them before the policy gets its slot. How answers are compared stands in `expect`.
 
-mod expect;
+pub mod expect;
 #[cfg(test)]
 mod tests;
 

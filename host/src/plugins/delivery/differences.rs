@@ -25,10 +25,10 @@ pub struct Difference {
 }
 
 /// A decision, with what the candidate would have answered.
-type Difference<W> = (Arc<Record<W>>, <W as World>::Answer);
+type Compared<W> = (Arc<Record<W>>, <W as World>::Answer);
 
 /// The latest differences of one shadow.
-pub(super) struct Differences<W: World>(Mutex<VecDeque<Difference<W>>>);
+pub(super) struct Differences<W: World>(Mutex<VecDeque<Compared<W>>>);
 
 impl<W: World> Default for Differences<W> {
     fn default() -> Self {

@@ -20,7 +20,7 @@ use crate::plugins::slot_name::SlotName;
 const USUAL: u32 = 20;
 
 /// Logged decisions of a slot on this node, newest first.
-#[utoipa::path(get, path = "/api/v1/decisions", tag = "plugins", params(
+#[utoipa::path(get, path = "/api/v1/decisions", operation_id = "decisions", tag = "plugins", params(
         ("slot" = Option<String>, Query, description = "`host-selection` when it is not there"),
         ("session_id" = Option<String>, Query, description = "Decisions about this session alone"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "20 when it is not there")),

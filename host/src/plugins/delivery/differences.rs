@@ -24,11 +24,14 @@ pub struct Difference {
     pub candidate: Value,
 }
 
-/// A decision, with what the candidate would have answered.
-type Compared<W> = (Arc<Record<W>>, <W as World>::Answer);
+/// How a call was answered, and what the candidate would have answered.
+struct Pair<W: World> {
+    record: Arc<Record<W>>,
+    candidate: W::Answer,
+}
 
 /// The latest differences of one shadow.
-pub(super) struct Differences<W: World>(Mutex<VecDeque<Compared<W>>>);
+pub(super) struct Differences<W: World>(Mutex<VecDeque<Arc<Pair<W>>>>);
 
 impl<W: World> Default for Differences<W> {
     fn default() -> Self {
@@ -37,35 +40,27 @@ impl<W: World> Default for Differences<W> {
 }
 
 impl<W: World> Differences<W> {
-    pub(super) fn keep(&self, record: Arc<Record<W>>, answer: W::Answer) {
+    pub(super) fn keep(&self, record: Arc<Record<W>>, candidate: W::Answer) {
         let mut latest = self.0.lock();
         latest.truncate(limits::DIFFERENCES - 1);
-        latest.push_front((record, answer));
+        latest.push_front(Arc::new(Pair { record, candidate }));
     }
 
     /// The newest first.
     pub(super) fn read(&self) -> Vec<Difference> {
-        let latest: Vec<_> = self
-            .0
-            .lock()
-            .iter()
-            .map(|(record, answer)| (Arc::clone(record), answer.clone()))
-            .collect();
-        latest
-            .iter()
-            .filter_map(|(record, answer)| difference(record, answer).ok())
-            .collect()
+        let latest: Vec<_> = self.0.lock().iter().cloned().collect();
+        latest.iter().filter_map(|pair| difference(pair).ok()).collect()
     }
 }
 
-fn difference<W: World>(record: &Record<W>, answer: &W::Answer) -> serde_json::Result<Difference> {
-    let text = serde_json::to_string(answer)?;
+fn difference<W: World>(pair: &Pair<W>) -> serde_json::Result<Difference> {
+    let text = serde_json::to_string(&pair.candidate)?;
     let candidate = match masking::masked(&text) {
         Cow::Borrowed(text) => serde_json::from_str(text),
         Cow::Owned(text) => serde_json::from_str(&text),
     };
     Ok(Difference {
-        decision: record.logged()?,
+        decision: pair.record.logged()?,
         candidate: candidate?,
     })
 }

@@ -28,7 +28,8 @@ use super::examples;
         (name = "sessions", description = "Players of one zone on one host"),
         (name = "signaling", description = "Introduction of peers over a WebSocket"),
         (name = "monitoring", description = "Aggregate numbers"),
-        (name = "plugins", description = "The policies in their slots")
+        (name = "plugins", description = "The policies in their slots"),
+        (name = "decisions", description = "What policies decided on this node, and why")
     )
 )]
 pub struct Frame;

@@ -20,7 +20,7 @@ use crate::plugins::slot_name::SlotName;
 const USUAL: u32 = 20;
 
 /// Logged decisions of a slot on this node, newest first.
-#[utoipa::path(get, path = "/api/v1/decisions", operation_id = "decisions", tag = "plugins", params(
+#[utoipa::path(get, path = "/api/v1/decisions", operation_id = "decisions", tag = "decisions", params(
         ("slot" = Option<String>, Query, description = "`host-selection` when it is not there"),
         ("session_id" = Option<String>, Query, description = "Decisions about this session alone"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "20 when it is not there")),
@@ -39,7 +39,7 @@ pub async fn list(State(state): Shared, _: Operator, mut query: Query) -> Result
 }
 
 /// One logged decision, explained: for a choice of hosts every candidate, best pick first, with its score and reason.
-#[utoipa::path(get, path = "/api/v1/decisions/{id}", tag = "plugins", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/decisions/{id}", tag = "decisions", params(("id" = String, Path)),
     security(("api_key" = [])), responses((status = 200, body = Explanation),
         (status = 404, description = "This node did not make it, or does not have it any more")))]
 pub async fn explain(State(state): Shared, _: Operator, Path(id): Path<String>) -> Result<Response, AppError> {

@@ -32,6 +32,7 @@ mod plugin_tools;
 mod policies;
 mod policy_build;
 mod postgres;
+mod prometheus;
 mod rate_limits;
 mod redis;
 mod releases;

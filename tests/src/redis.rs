@@ -1,7 +1,7 @@
 //! Real Redis servers for tests: started on a free port, empty and without persistence, stopped, killed, paused, started
 //! again. They end with the test process, however that ends. Installs nothing: Debian's package is `redis-server`.
 
-pub(crate) mod process;
+pub mod process;
 mod sentinel;
 mod tls;
 

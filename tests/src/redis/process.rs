@@ -19,7 +19,7 @@ static STARTER: LazyLock<Mutex<Sender<Order>>> = LazyLock::new(|| {
 });
 
 /// Starts `command`. A missing `program` is a failure that names the Debian package.
-pub(crate) fn spawn(command: Command, program: &str, package: &str) -> Child {
+pub fn spawn(command: Command, program: &str, package: &str) -> Child {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
     assert!(

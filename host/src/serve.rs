@@ -2,16 +2,19 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -29,15 +32,17 @@ const HEADROOM: usize = 1024;
 /// Pause after the system refused to accept, for example without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Ends the connection that a request came by, whatever is still to be written on it. An extension of every request, for answers
-/// without an end: a client that reads no more holds their connection for as long as the drain takes.
-#[derive(Clone, Debug)]
-pub struct Cut(CancellationToken);
+/// Ends the connection that a request came by, whatever is still to be written on it. An extension of requests for a stream of
+/// events, whose answers have no end: a client that reads no more would hold their connection for as long as the drain takes.
+#[derive(Clone, Debug, Default)]
+pub struct Cut(Arc<OnceLock<AbortHandle>>);
 
 impl Cut {
     /// Ends the connection at once.
     pub fn now(&self) {
-        self.0.cancel();
+        if let Some(task) = self.0.get() {
+            task.abort();
+        }
     }
 }
 
@@ -115,7 +120,10 @@ pub async fn run(
                     tracing::info!(turned_away, "connections are taken again");
                     turned_away = 0;
                 }
-                connections.spawn(connection(stream, peer, router.clone(), place, stop.clone()));
+                let cut = Cut::default();
+                let serving = connection(stream, peer, router.clone(), place, stop.clone(), cut.clone());
+                // The first one to set it.
+                let _ = cut.0.set(connections.spawn(serving).abort_handle());
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -144,14 +152,15 @@ async fn connection(
     router: Router,
     _place: OwnedSemaphorePermit,
     stop: CancellationToken,
+    cut: Cut,
 ) {
     // Small messages must not wait for each other.
     let _ = stream.set_nodelay(true);
-    let cut = CancellationToken::new();
-    let handle = Cut(cut.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(handle.clone());
+        if wants_events(request.headers()) {
+            request.extensions_mut().insert(cut.clone());
+        }
         let answer = router.clone().oneshot(request.map(Body::new));
         async move { answer.await.map_err(|never: Infallible| never) }
     });
@@ -162,22 +171,21 @@ async fn connection(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let served = async {
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
-    };
     let ended = tokio::select! {
-        ended = served => ended,
-        () = cut.cancelled() => Ok(()),
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended early");
     }
+}
+
+/// Whether the answer may be a stream of events, as a browser's `EventSource` asks for.
+fn wants_events(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).is_some_and(|kind| kind == "text/event-stream")
 }
 
 #[cfg(test)]
@@ -266,7 +274,10 @@ mod tests {
         );
         let server = tokio::spawn(run(listener, router, 1, connections.clone(), stop.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n")
+            .await
+            .unwrap();
         let mut cuts = cuts;
         let cut = cuts.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         stop.cancel();

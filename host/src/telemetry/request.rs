@@ -21,12 +21,23 @@ impl RequestId {
         CURRENT.try_with(|id| *id).ok()
     }
 
-    /// Runs `work` as the handling of a request of its own.
-    pub fn handle<F: Future>(work: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(Self::next(), work)
+    /// Runs `work` as the handling of this request.
+    pub fn handle<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, work)
     }
 
-    fn next() -> Self {
+    /// The number in hexadecimal digits.
+    #[must_use]
+    pub fn digits(self) -> [u8; 16] {
+        let mut digits = [b'0'; 16];
+        // Both sides have their length.
+        let _ = hex::encode_to_slice(self.0.to_be_bytes(), &mut digits);
+        digits
+    }
+
+    /// The number of a request that comes now.
+    #[must_use]
+    pub fn next() -> Self {
         // Every process counts from somewhere else.
         static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(getrandom::u64().unwrap_or(1)));
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -46,10 +57,14 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_known_inside_its_handling_alone() {
         assert_eq!(RequestId::current(), None);
-        let seen = RequestId::handle(async { (RequestId::current(), RequestId::current()) }).await;
+        let seen = RequestId::next()
+            .handle(async { (RequestId::current(), RequestId::current()) })
+            .await;
         assert!(seen.0.is_some() && seen.0 == seen.1);
-        let other = RequestId::handle(async { RequestId::current() }).await;
+        let other = RequestId::next().handle(async { RequestId::current() }).await;
         assert_ne!(seen.0, other);
         assert_eq!(RequestId::current(), None);
+        let id = RequestId(0x0123_4567_89ab_cdef);
+        assert_eq!(id.digits().as_slice(), id.to_string().as_bytes());
     }
 }

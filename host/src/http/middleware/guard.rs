@@ -42,25 +42,22 @@ pub struct Guard {
 
 /// Lets a request through to its handler, or refuses it. What is logged meanwhile carries the trace of a request that names one.
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    RequestId::handle(traced(&guard, request, next)).await
-}
-
-async fn traced(guard: &Guard, request: Request, next: Next) -> Response {
+    let id = RequestId::next();
     let Some(trace) = Trace::of(request.headers()) else {
-        return pass(guard, request, next).await;
+        return id.handle(pass(&guard, id, request, next)).await;
     };
     let route = request.extensions().get::<MatchedPath>();
     let span = tracing::info_span!(
         "request",
         trace_id = trace.id(),
-        request_id = RequestId::current().map(tracing::field::display),
+        request_id = %id,
         method = %request.method(),
         route = route.map_or(NO_ROUTE, MatchedPath::as_str)
     );
-    trace.run(span, pass(guard, request, next)).await
+    trace.run(span, id.handle(pass(&guard, id, request, next))).await
 }
 
-async fn pass(guard: &Guard, request: Request, next: Next) -> Response {
+async fn pass(guard: &Guard, id: RequestId, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let state = &guard.state;
     let matched = request.extensions().get::<MatchedPath>().cloned();
@@ -109,8 +106,7 @@ async fn pass(guard: &Guard, request: Request, next: Next) -> Response {
     };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let id = RequestId::current().and_then(|id| HeaderValue::try_from(id.to_string()).ok());
-    if let Some(id) = id {
+    if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
         headers.insert(X_REQUEST_ID, id);
     }
     guard.metrics.observe(

@@ -263,3 +263,44 @@ impl ReleaseRepository for Measured<dyn ReleaseRepository> {
         self.write(self.port.withdraw(node)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn operations_failures_and_pools_are_on_the_registry() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = crate::storage::sqlite::open(&folder.path().join("db"), 2)
+            .await
+            .unwrap();
+        let registry = Registry::new();
+        let storage = measured(storage, &registry).unwrap();
+        storage.hosts.all().await.unwrap();
+        storage.sessions.touch(&["s".to_owned()], Timestamp(1)).await.unwrap();
+        let text = || {
+            prometheus::TextEncoder::new()
+                .encode_to_string(&registry.gather())
+                .unwrap()
+        };
+        let open = text();
+        storage.health.close().await;
+        assert!(storage.hosts.all().await.is_err());
+        for (text, line) in [
+            (&open, r#"p2p_storage_operation_seconds_count{operation="read"} 1"#),
+            (&open, r#"p2p_storage_operation_seconds_count{operation="write"} 1"#),
+            (&open, r#"p2p_storage_pool_max_connections{pool="read"} 2"#),
+            (&open, r#"p2p_storage_pool_max_connections{pool="write"} 1"#),
+            (
+                &open,
+                r#"p2p_storage_failures_total{kind="unavailable",operation="read"} 0"#,
+            ),
+            (
+                &text(),
+                r#"p2p_storage_failures_total{kind="unavailable",operation="read"} 1"#,
+            ),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+    }
+}

@@ -134,6 +134,7 @@ impl Service {
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
             (Err(storage), Err(live)) => anyhow::bail!("{storage:#}. Also: {live:#}"),
         };
+        let storage = storage::measured(storage, &metrics.registry)?;
         fill_board(&storage, &live).await?;
         let plugins = start_plugins(config.clone(), metrics.clone()).await?;
         let policies = plugins.policies();

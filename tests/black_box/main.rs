@@ -25,6 +25,7 @@ mod http_surface;
 mod http_zones;
 mod lifecycle;
 mod logging;
+mod metrics;
 mod nginx;
 mod npcs;
 mod odd_input;

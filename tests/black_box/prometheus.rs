@@ -6,8 +6,10 @@ use std::process::{Child, Command};
 
 use p2p_coordinator_tests::redis::process;
 use p2p_coordinator_tests::shapes::session;
-use p2p_coordinator_tests::{Options, Redis, eventually};
+use p2p_coordinator_tests::{Options, Redis, eventually, postgres};
 use serde_json::Value;
+
+use crate::npcs::AiService;
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -111,9 +113,12 @@ impl Drop for Prometheus {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_scrapes_a_run_and_understands_every_question() {
-    let redis = Redis::start();
+    let (redis, database, ai) = (Redis::start(), postgres::database(), AiService::start().await);
     let options = Options::default()
+        .env("DATABASE_URL", database.url())
         .env("REDIS_URL", redis.url())
+        .env("AI_SERVICE_ENABLED", "true")
+        .env("AI_SERVICE_URL", ai.url())
         .env("RATE_LIMIT_ENABLED", "true");
     let server = options.start();
     let _ = session(&server.operator(), "scraped", "alice", &["p1", "p2"]).await;

@@ -16,12 +16,14 @@ use crate::domain::clock::Timestamp;
 use crate::domain::host::HostStatus;
 use crate::domain::session::SessionStatus;
 use crate::domain::zone::ZoneStatus;
-use crate::ports::storage::{SessionSums, ZoneFilter};
+use crate::ports::storage::{SchemaVersions, SessionSums, ZoneFilter};
 
 /// Longest wait for a sign of life from storage or live state.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a reading is good, in milliseconds.
 const FRESH_MILLIS: u64 = 1000;
+/// How long it is known how far the schema is.
+const SCHEMA_FRESH_MILLIS: u64 = 60_000;
 
 /// Sums over storage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +41,7 @@ pub struct Sums {
 pub struct Readings {
     sums: Mutex<Option<(Timestamp, Arc<Sums>)>>,
     vitals: Mutex<Option<(Timestamp, Vitals)>>,
+    schema: Mutex<Option<(Timestamp, SchemaVersions)>>,
 }
 
 /// Sums over storage, at most a second old.
@@ -67,6 +70,20 @@ pub async fn sums(app: &App) -> Result<Arc<Sums>, AppError> {
     });
     *latest = Some((now, sums.clone()));
     Ok(sums)
+}
+
+/// How far the schema is, at most a minute old.
+async fn schema(app: &App) -> Result<SchemaVersions, AppError> {
+    let mut latest = app.readings.schema.lock().await;
+    let now = app.clock.now();
+    if let Some((at, versions)) = *latest
+        && now.millis_since(at) < SCHEMA_FRESH_MILLIS
+    {
+        return Ok(versions);
+    }
+    let versions = app.storage.health.schema().await?;
+    *latest = Some((now, versions));
+    Ok(versions)
 }
 
 /// Whether the two stores answer.
@@ -291,8 +308,12 @@ pub async fn metrics_text(app: &App) -> Result<String, AppError> {
             hosts[status as usize],
         );
     }
-    match sums(app).await {
-        Ok(sums) => storage_families(&mut text, &sums),
+    let read = async { Ok::<_, AppError>((sums(app).await?, schema(app).await?)) };
+    match read.await {
+        Ok((sums, schema)) => {
+            storage_families(&mut text, &sums);
+            schema_families(&mut text, schema);
+        }
         Err(error) => tracing::warn!(%error, "metrics without the sums of storage"),
     }
     family(&mut text, "p2p_uptime_seconds", "counter", "Service uptime in seconds");
@@ -335,6 +356,15 @@ fn storage_families(text: &mut String, sums: &Sums) {
         None,
         rounded(sums.sessions.average_latency_ms),
     );
+}
+
+fn schema_families(text: &mut String, schema: SchemaVersions) {
+    let applied = ("p2p_storage_schema_applied", "Newest migration of the database");
+    let known = ("p2p_storage_schema_known", "Newest migration that this program knows");
+    for ((name, help), version) in [(applied, schema.applied), (known, schema.known)] {
+        family(text, name, "gauge", help);
+        sample(text, name, None, version);
+    }
 }
 
 fn family(text: &mut String, name: &str, kind: &str, help: &str) {

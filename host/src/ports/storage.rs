@@ -297,6 +297,30 @@ pub struct Storage {
     pub health: Arc<dyn StorageHealth>,
 }
 
+/// How the connections of a pool are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    /// One of the fixed names of the database's kind.
+    pub pool: &'static str,
+    /// Connections at most.
+    pub most: u32,
+    /// Open and free.
+    pub idle: u32,
+    /// On loan, or being opened.
+    pub in_use: u32,
+    /// Calls that wait for a connection; none where that is not known.
+    pub waiting: Option<u32>,
+}
+
+/// How far the schema is, by the numbers of migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaVersions {
+    /// The newest one that has run.
+    pub applied: i64,
+    /// The newest one that this program has.
+    pub known: i64,
+}
+
 /// Whether storage answers.
 #[async_trait]
 pub trait StorageHealth: Send + Sync {
@@ -305,6 +329,12 @@ pub trait StorageHealth: Send + Sync {
 
     /// One cheap round trip.
     async fn ping(&self) -> Result<()>;
+
+    /// How far the schema is now: a node with a newer program may have gone on.
+    async fn schema(&self) -> Result<SchemaVersions>;
+
+    /// The pools as they are used now. Asks no database.
+    fn pools(&self) -> Vec<PoolUse>;
 
     /// Writes out what is pending and closes the connections.
     async fn close(&self);

@@ -11,7 +11,7 @@ use super::dialect::Dialect;
 use super::errands::{Errand, after_leaving};
 use super::hub::Hub;
 use super::link::{Event, Link};
-use super::metrics::Outcome;
+use super::metrics::{self, Outcome, Way};
 use super::queue::Worth;
 use super::room::{Peer, Room};
 use super::stream::WebSocket;
@@ -223,6 +223,7 @@ impl Connection {
     }
 
     fn serve_message(&mut self, text: &str, in_burst: bool) -> Served {
+        let read = metrics::timed();
         let room = self.peer.room();
         let message = Incoming::read(text);
         let kind = message.as_ref().map_or(Kind::Other, Incoming::kind);
@@ -248,12 +249,15 @@ impl Connection {
                     return self.relay_elsewhere(room, to, frame, id, now);
                 };
                 let frame = wire::relayed(receiver.dialect, kind, &self.peer.json, member, value, now);
-                let taken = if in_burst {
+                let (way, taken) = if in_burst {
                     // The receiver's task writes what several senders have for it at once.
-                    hub.send(&receiver, frame.into(), Worth::Keep)
+                    (Way::Outbox, hub.send(&receiver, frame.into(), Worth::Keep))
                 } else {
-                    hub.relay(&receiver, frame.into())
+                    (Way::Socket, hub.relay(&receiver, frame.into()))
                 };
+                if taken {
+                    hub.metrics.relayed(way, read);
+                }
                 // It has moved just now.
                 if !taken && room.member(to).is_none_or(|newer| !Arc::ptr_eq(&newer, &receiver)) {
                     let frame = wire::relayed(Dialect::Hyphen, kind, &self.peer.json, member, value, now);

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::courier::Courier;
 use super::membership::Seen;
-use super::metrics::SignalingMetrics;
+use super::metrics::{SignalingMetrics, register_outboxes};
 use super::queue::{OutboxLimits, Queued, Worth};
 use super::room::{Peer, Room};
 use super::wire;
@@ -126,7 +126,7 @@ impl Hub {
         limits: HubLimits,
     ) -> prometheus::Result<Arc<Self>> {
         let node = node.into();
-        Ok(Arc::new(Self {
+        let hub = Arc::new(Self {
             courier: Courier::new(Arc::clone(&fleet), Arc::clone(&node)),
             fleet,
             clock,
@@ -144,7 +144,9 @@ impl Hub {
             all_closed: Notify::new(),
             draining: AtomicBool::new(false),
             tracker: TaskTracker::new(),
-        }))
+        });
+        register_outboxes(&metrics.registry, Arc::downgrade(&hub))?;
+        Ok(hub)
     }
 
     /// Makes this a node of the fleet, and starts to send what goes to other nodes. The returned handle stops that.
@@ -217,6 +219,11 @@ impl Hub {
             .peers
             .get(&peer.peer_id)
             .is_some_and(|current| Arc::ptr_eq(current, peer))
+    }
+
+    /// Who is connected to this node.
+    pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.directory.lock().peers.values().cloned().collect()
     }
 
     /// Queues a frame for one peer.

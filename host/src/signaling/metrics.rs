@@ -1,9 +1,20 @@
 //! Metrics of signaling, per node. Labels are fixed names, never a peer or a session.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::cell::Cell;
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::close::CloseReason;
+use super::hub::Hub;
 use super::wire::Kind;
+use crate::telemetry::metrics::Looked;
+
+/// One in so many messages that a thread relays is timed.
+const TIMED: u32 = 64;
+const RELAY_BUCKETS: [f64; 11] = [5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 1e-1];
 
 /// What became of a client's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +27,25 @@ pub enum Outcome {
     Limited,
 }
 
+/// Where a relayed message was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Written to the receiver's socket, if that took it.
+    Socket,
+    /// Queued for the receiver's task, which writes several at once.
+    Outbox,
+}
+
+thread_local! {
+    /// Messages that this thread has relayed. A connection is no measure: most of them send few messages.
+    static RELAYED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Now, when the next message that this thread relays is one of those that are timed.
+pub(super) fn timed() -> Option<Instant> {
+    RELAYED.get().is_multiple_of(TIMED).then(Instant::now)
+}
+
 /// Every family of signaling, resolved once: counting is one atomic addition.
 pub struct SignalingMetrics {
     pub connections: IntGauge,
@@ -25,6 +55,7 @@ pub struct SignalingMetrics {
     /// Steps of the fleet that live state did not answer.
     pub fleet_failures: IntCounter,
     messages: [[IntCounter; 3]; 7],
+    relays: [Histogram; 2],
     remote: IntCounterVec,
     closes: [IntCounter; CloseReason::ALL.len()],
 }
@@ -55,6 +86,14 @@ impl SignalingMetrics {
             ),
             &["type", "outcome"],
         )?;
+        let relays = HistogramVec::new(
+            HistogramOpts::new(
+                "p2p_signaling_relay_seconds",
+                "Time from reading a message to handing it to its receiver on this node; one in 64 is timed",
+            )
+            .buckets(RELAY_BUCKETS.to_vec()),
+            &["way"],
+        )?;
         let remote = IntCounterVec::new(
             Opts::new(
                 "p2p_signaling_remote_total",
@@ -71,6 +110,7 @@ impl SignalingMetrics {
         registry.register(Box::new(outbox_dropped.clone()))?;
         registry.register(Box::new(fleet_failures.clone()))?;
         registry.register(Box::new(messages.clone()))?;
+        registry.register(Box::new(relays.clone()))?;
         registry.register(Box::new(closes.clone()))?;
         registry.register(Box::new(remote.clone()))?;
         Ok(Self {
@@ -79,6 +119,7 @@ impl SignalingMetrics {
             outbox_dropped,
             fleet_failures,
             remote,
+            relays: ["socket", "outbox"].map(|way| relays.with_label_values(&[way])),
             messages: Kind::ALL.map(|kind| {
                 ["done", "refused", "limited"].map(|outcome| messages.with_label_values(&[kind.as_str(), outcome]))
             }),
@@ -91,6 +132,14 @@ impl SignalingMetrics {
         self.messages[kind as usize][outcome as usize].inc();
     }
 
+    /// Notes that a message was handed to its receiver; with its time since `read`, if it is one of those that are timed.
+    pub(super) fn relayed(&self, way: Way, read: Option<Instant>) {
+        RELAYED.set(RELAYED.get().wrapping_add(1));
+        if let Some(read) = read {
+            self.relays[way as usize].observe(read.elapsed().as_secs_f64());
+        }
+    }
+
     /// Counts a message that went to another node, or to a peer that is away.
     pub fn remote(&self, outcome: &'static str) {
         self.remote.with_label_values(&[outcome]).inc();
@@ -100,4 +149,35 @@ impl SignalingMetrics {
     pub fn closed(&self, reason: CloseReason) {
         self.closes[reason as usize].inc();
     }
+}
+
+/// Registers how much waits in the outboxes of this node, looked up when somebody asks, at most once a second.
+pub(super) fn register_outboxes(registry: &Registry, hub: Weak<Hub>) -> prometheus::Result<()> {
+    let frames = IntGauge::new(
+        "p2p_signaling_outbox_frames",
+        "Frames that wait for peers of this node to read",
+    )?;
+    let bytes = IntGauge::new("p2p_signaling_outbox_bytes", "Bytes of those frames")?;
+    let deepest = IntGauge::new(
+        "p2p_signaling_outbox_deepest_frames",
+        "Frames that wait for the slowest reader of this node",
+    )?;
+    let gauges: Vec<Box<dyn Collector>> = vec![
+        Box::new(frames.clone()),
+        Box::new(bytes.clone()),
+        Box::new(deepest.clone()),
+    ];
+    Looked::register(registry, gauges, Duration::from_secs(1), move || {
+        let Some(hub) = hub.upgrade() else { return };
+        let (mut all, mut weight, mut most) = (0, 0, 0);
+        for peer in hub.peers() {
+            let (count, size) = peer.outbox.depth();
+            all += count;
+            weight += size;
+            most = most.max(count);
+        }
+        for (gauge, value) in [(&frames, all), (&bytes, weight), (&deepest, most)] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    })
 }

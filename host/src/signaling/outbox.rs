@@ -207,6 +207,12 @@ impl Outbox {
         drop(over);
     }
 
+    /// Frames that wait, and their bytes.
+    pub(super) fn depth(&self) -> (usize, usize) {
+        let queue = self.queue.lock();
+        (queue.entries.len(), queue.bytes)
+    }
+
     /// Whether something waits and the socket took nothing since this was asked last.
     pub(super) fn is_stuck(&self) -> bool {
         let mut queue = self.queue.lock();

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+use crate::telemetry::metrics::Looked;
 
 /// How tasks fare.
 pub struct TaskMetrics {
@@ -68,4 +70,21 @@ impl NpcMetrics {
     pub fn pushed(&self, peers: usize) {
         self.pushes.inc_by(peers as u64);
     }
+}
+
+/// Registers the age of the oldest NPC state that this node is to send, in seconds, looked up when somebody asks. `age` is none
+/// when the node is gone.
+pub fn register_npc_age(
+    registry: &Registry,
+    age: impl Fn() -> Option<f64> + Send + Sync + 'static,
+) -> prometheus::Result<()> {
+    let gauge = Gauge::new(
+        "p2p_npc_tick_age_seconds",
+        "Time since the last NPC state of the zone of this node that waits longest for one",
+    )?;
+    Looked::register(registry, vec![Box::new(gauge.clone())], Duration::ZERO, move || {
+        if let Some(age) = age() {
+            gauge.set(age);
+        }
+    })
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Task;
-use super::metrics::NpcMetrics;
+use super::metrics::{NpcMetrics, register_npc_age};
 use crate::app::App;
 use crate::domain::clock::Timestamp;
 use crate::domain::session::SessionStatus;
@@ -72,6 +72,8 @@ struct Zone {
     tick: u64,
     failures: u32,
     not_before: Timestamp,
+    /// When its state was last sent, or this node began to serve it; none while another node does.
+    fresh: Option<Timestamp>,
 }
 
 impl NpcBroadcast {
@@ -89,16 +91,19 @@ impl NpcBroadcast {
     ) -> prometheus::Result<Self> {
         let metrics = NpcMetrics::register(&app.metrics.registry)?;
         let fetches = Semaphore::new(CONCURRENT_FETCHES);
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             app,
             source,
             fetches,
             zones: Mutex::default(),
             metrics,
             node: node.to_owned(),
-        };
+        });
+        let known = Arc::downgrade(&shared);
+        let age = move || known.upgrade().map(|shared| shared.oldest());
+        register_npc_age(&shared.app.metrics.registry, age)?;
         Ok(Self {
-            shared: Arc::new(shared),
+            shared,
             tracker,
             shutdown,
         })
@@ -199,10 +204,26 @@ impl Shared {
             };
             if !zone.under_way && zone.not_before <= now {
                 zone.under_way = true;
+                zone.fresh.get_or_insert(now);
                 due.push((zone_id, sessions));
             }
         }
         due
+    }
+
+    /// Seconds since the last state of the zone that waits longest for one; 0 when this node serves none.
+    fn oldest(&self) -> f64 {
+        let now = self.app.clock.now();
+        let zones = self.zones.lock();
+        let ages = zones.values().filter_map(|zone| Some(now.millis_since(zone.fresh?)));
+        Duration::from_millis(ages.max().unwrap_or_default()).as_secs_f64()
+    }
+
+    /// Another node serves the zone.
+    fn yields(&self, zone_id: &str) {
+        if let Some(zone) = self.zones.lock().get_mut(zone_id) {
+            zone.fresh = None;
+        }
     }
 
     /// The zone's lease: none when another node has it, an error when nobody can tell.
@@ -238,6 +259,7 @@ impl Shared {
         let others_fail = zones.iter().any(|(name, zone)| name != zone_id && zone.failures > 0);
         let Some(zone) = zones.get_mut(zone_id) else { return };
         zone.under_way = false;
+        let now = self.app.clock.now();
         match result {
             None => {}
             Some(Ok(())) => {
@@ -246,6 +268,7 @@ impl Shared {
                     tracing::info!(zone_id, "NPC state is available again");
                 }
                 zone.failures = 0;
+                zone.fresh = Some(now);
             }
             Some(Err(error)) => {
                 self.metrics.fetched(false);
@@ -257,11 +280,7 @@ impl Shared {
                 let pause = interval
                     .saturating_mul(1 << (zone.failures - 1).min(6))
                     .min(MAX_PAUSE.max(interval));
-                zone.not_before = self
-                    .app
-                    .clock
-                    .now()
-                    .plus_millis(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+                zone.not_before = now.plus_millis(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
             }
         }
     }
@@ -295,6 +314,7 @@ async fn broadcast(mut attempt: AttemptGuard<'_>, sessions: &Sessions) {
     let Ok(_permit) = fetches.acquire().await else { return };
     let lease = attempt.shared.lease(attempt.zone_id).await;
     if matches!(lease, Ok(None)) {
+        attempt.shared.yields(attempt.zone_id);
         return;
     }
     let fence = lease.ok().flatten();
@@ -331,7 +351,10 @@ async fn broadcast(mut attempt: AttemptGuard<'_>, sessions: &Sessions) {
         {
             Ok(true) => served = &sessions.all,
             // It took so long that another node has sent newer ones.
-            Ok(false) => return,
+            Ok(false) => {
+                attempt.shared.yields(attempt.zone_id);
+                return;
+            }
             Err(_) => {}
         }
     }

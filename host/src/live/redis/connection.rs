@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::fault;
 use super::keys::Keys;
 use super::link::{Link, Script, unavailable};
+use super::metrics::CallMetrics;
 use super::server::Server;
 use super::status::{State, Status};
 use super::subscription::Subscription;
@@ -31,6 +32,7 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     server: Arc<Server>,
     status: Arc<Status>,
+    calls: Arc<CallMetrics>,
     links: Vec<Arc<Link>>,
     next: AtomicUsize,
     _end: DropGuard,
@@ -65,15 +67,18 @@ impl Connection {
     ) -> anyhow::Result<Self> {
         let server = Arc::new(server);
         let status = Arc::new(Status::new(url.to_string(), true).counted(registry)?);
+        let calls = Arc::new(CallMetrics::register(registry)?);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let most = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
         let count = processors.min(most.saturating_sub(RESERVED)).max(1);
         let end = CancellationToken::new();
-        let links = (0..count).map(|_| Link::start(server.clone(), status.clone(), end.clone(), false));
+        let links =
+            (0..count).map(|_| Link::start((server.clone(), status.clone()), calls.clone(), end.clone(), false));
         let connection = Self(Arc::new(Inner {
             links: links.collect(),
             server,
             status,
+            calls,
             next: AtomicUsize::new(0),
             _end: end.drop_guard(),
         }));
@@ -157,7 +162,8 @@ impl Connection {
     pub fn ordered(&self) -> Ordered {
         let status = Arc::new(Status::new(self.0.server.url.to_string(), false));
         let end = CancellationToken::new();
-        let link = Link::start(self.0.server.clone(), status.clone(), end.clone(), true);
+        let parts = (self.0.server.clone(), status.clone());
+        let link = Link::start(parts, self.0.calls.clone(), end.clone(), true);
         Ordered(Arc::new((link, status, end.drop_guard())))
     }
 

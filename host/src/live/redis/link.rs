@@ -12,6 +12,7 @@ use redis::{Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, ToR
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::CallMetrics;
 use super::server::{Opened, Server};
 use super::status::Status;
 use crate::ports::live::LiveError;
@@ -45,6 +46,7 @@ pub(super) struct Link {
     current: ArcSwapOption<Current>,
     /// Calls run in the order they are made, so none may be sent again.
     ordered: bool,
+    calls: Arc<CallMetrics>,
 }
 
 struct Current {
@@ -56,10 +58,16 @@ struct Current {
 
 impl Link {
     /// A link that a task of its own keeps until `end`.
-    pub(super) fn start(server: Arc<Server>, status: Arc<Status>, end: CancellationToken, ordered: bool) -> Arc<Self> {
+    pub(super) fn start(
+        (server, status): (Arc<Server>, Arc<Status>),
+        calls: Arc<CallMetrics>,
+        end: CancellationToken,
+        ordered: bool,
+    ) -> Arc<Self> {
         let link = Arc::new(Self {
             current: ArcSwapOption::empty(),
             ordered,
+            calls,
         });
         tokio::spawn(end.run_until_cancelled_owned(link.clone().keep(server, status)));
         link
@@ -74,12 +82,21 @@ impl Link {
 
     /// One command.
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value, LiveError> {
-        let current = self.current()?;
-        current.query(command).await.map_err(unavailable)
+        let call = async { self.current()?.query(command).await.map_err(unavailable) };
+        self.calls.command(call).await
     }
 
     /// One run of a script. The first one of a connection carries the text, the later ones its hash.
     pub(super) async fn eval<K: ToRedisArgs, A: ToRedisArgs>(
+        &self,
+        script: &Script,
+        keys: &[K],
+        args: &A,
+    ) -> Result<Value, LiveError> {
+        self.calls.script(self.run(script, keys, args)).await
+    }
+
+    async fn run<K: ToRedisArgs, A: ToRedisArgs>(
         &self,
         script: &Script,
         keys: &[K],

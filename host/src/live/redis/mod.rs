@@ -10,6 +10,7 @@ mod fleet;
 mod keys;
 mod leases;
 mod link;
+mod metrics;
 mod server;
 mod status;
 mod subscription;

@@ -1,10 +1,11 @@
 //! Whether Redis answers, and in which life of its data. Tells the log of every change, once.
 
 use parking_lot::Mutex;
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::Registry;
 use tokio::sync::watch;
 
 use super::fault;
+use super::metrics::StateMetrics;
 
 /// What is known of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,22 +27,7 @@ pub(super) struct Status {
     loud: bool,
     state: watch::Sender<State>,
     inner: Mutex<Inner>,
-    metrics: Option<Metrics>,
-}
-
-struct Metrics {
-    up: IntGauge,
-    losses: IntCounter,
-}
-
-impl Metrics {
-    fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let up = IntGauge::new("p2p_redis_up", "1 while Redis answers this node")?;
-        let losses = IntCounter::new("p2p_redis_losses_total", "Times Redis went away or lost its data")?;
-        registry.register(Box::new(up.clone()))?;
-        registry.register(Box::new(losses.clone()))?;
-        Ok(Self { up, losses })
-    }
+    metrics: Option<StateMetrics>,
 }
 
 #[derive(Default)]
@@ -65,15 +51,14 @@ impl Status {
     /// Counts on this registry from now on.
     pub(super) fn counted(self, registry: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
-            metrics: Some(Metrics::register(registry)?),
+            metrics: Some(StateMetrics::register(registry)?),
             ..self
         })
     }
 
-    fn count(&self, up: bool, losses: u64) {
+    fn count(&self, open: u32, losses: u64) {
         if let Some(metrics) = &self.metrics {
-            metrics.up.set(up.into());
-            metrics.losses.inc_by(losses);
+            metrics.changed(open, losses);
         }
     }
 
@@ -103,7 +88,7 @@ impl Status {
             state.sharded = sharded;
             state.generation += u64::from(first || new_life);
         });
-        self.count(true, u64::from(new_life && known));
+        self.count(inner.open, u64::from(new_life && known));
         if first && self.loud {
             tracing::info!(server = self.place, "Redis is connected");
         }
@@ -116,7 +101,7 @@ impl Status {
         }
         inner.epoch = Some(epoch);
         self.state.send_modify(|state| state.generation += 1);
-        self.count(true, 1);
+        self.count(inner.open, 1);
         if self.loud {
             tracing::warn!(
                 server = self.place,
@@ -129,10 +114,11 @@ impl Status {
         let mut inner = self.inner.lock();
         inner.open = inner.open.saturating_sub(1);
         if inner.open > 0 {
+            self.count(inner.open, 0);
             return;
         }
         self.state.send_modify(|state| state.up = false);
-        self.count(false, 1);
+        self.count(0, 1);
         if self.loud {
             tracing::warn!(server = self.place, why, "Redis is away; this node goes on by itself");
         }

@@ -339,3 +339,31 @@ async fn a_place_is_not_kept_for_ever() {
     let (_, place) = arrive(&hub, "b", &player("b"), Some(&b.resume_token)).await.unwrap();
     assert_eq!((place.resumed, place.session_id), (false, None));
 }
+
+#[tokio::test]
+async fn what_waits_in_outboxes_is_counted_when_somebody_asks() {
+    let live = crate::live::memory::open();
+    let metrics = Metrics::new("test").unwrap();
+    let hub = Hub::new(
+        live.fleet.clone(),
+        Arc::new(SystemClock),
+        &metrics,
+        "node",
+        HubLimits::default(),
+    )
+    .unwrap();
+    hub.start().await.unwrap();
+    let (a, b) = (connect(&hub, "a").await, connect(&hub, "b").await);
+    for (peer, frames) in [(&a, 1), (&b, 3)] {
+        for _ in 0..frames {
+            assert!(hub.send(peer, "four".into(), super::queue::Worth::Keep));
+        }
+    }
+    let families = metrics.registry.gather();
+    let value = |name: &str| {
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        family.get_metric()[0].get_gauge().value()
+    };
+    let seen = ["frames", "bytes", "deepest_frames"].map(|what| value(&format!("p2p_signaling_outbox_{what}")));
+    assert!(seen == [4.0, 16.0, 3.0], "{seen:?}");
+}

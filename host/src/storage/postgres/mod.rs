@@ -16,6 +16,7 @@ mod sql;
 mod zones;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -25,7 +26,8 @@ use sqlx::{Connection as _, PgConnection, PgPool, Row};
 
 use self::fault::{failed, is_conflict, is_dead};
 use self::lease::Lease;
-use crate::ports::storage::{Result, Storage, StorageError, StorageHealth};
+use crate::ports::storage::{PoolUse, Result, SchemaVersions, Storage, StorageError, StorageHealth};
+use crate::storage::{APPLIED, pool_use, versions};
 
 /// How long a call waits for a connection, an opening one included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,6 +91,7 @@ async fn reach(url: &str, limits: Limits) -> anyhow::Result<Database> {
     Ok(Database {
         pool,
         lost,
+        waiting: AtomicU32::new(0),
         patience: limits.statement + SLACK,
     })
 }
@@ -120,11 +123,30 @@ async fn answers(connection: &mut PgConnection) -> bool {
 struct Database {
     pool: PgPool,
     lost: Lost,
+    /// Calls that wait for a connection.
+    waiting: AtomicU32,
     patience: Duration,
+}
+
+/// Counts a call while it waits, however the wait ends.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn among(waiting: &'a AtomicU32) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Database {
     async fn connection(&self) -> sqlx::Result<Lease> {
+        let _waiting = Waiting::among(&self.waiting);
         self.pool.acquire().await.map(Lease::of)
     }
 
@@ -215,6 +237,21 @@ impl StorageHealth for Database {
             false => Ok(()),
             true => Err(StorageError::Unavailable(anyhow::anyhow!("the database is read-only"))),
         }
+    }
+
+    async fn schema(&self) -> Result<SchemaVersions> {
+        let ask = move || async move {
+            sqlx::query_scalar(APPLIED)
+                .fetch_one(&mut *self.connection().await?)
+                .await
+        };
+        let applied = self.run(PING_TIMEOUT, ask, is_dead).await?;
+        Ok(versions(applied, &connect::MIGRATIONS))
+    }
+
+    fn pools(&self) -> Vec<PoolUse> {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        vec![pool_use("main", &self.pool, Some(waiting))]
     }
 
     async fn close(&self) {

@@ -24,7 +24,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 
-use crate::ports::storage::{Result, Storage, StorageError, StorageHealth};
+use crate::ports::storage::{PoolUse, Result, SchemaVersions, Storage, StorageError, StorageHealth};
+use crate::storage::{APPLIED, pool_use, versions};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
@@ -143,6 +144,15 @@ impl StorageHealth for Database {
         self.durable()?;
         sqlx::query("SELECT 1").execute(&self.read).await.map_err(failed)?;
         Ok(())
+    }
+
+    async fn schema(&self) -> Result<SchemaVersions> {
+        let applied = sqlx::query_scalar(APPLIED).fetch_one(&self.read).await;
+        applied.map(|applied| versions(applied, &MIGRATIONS)).map_err(failed)
+    }
+
+    fn pools(&self) -> Vec<PoolUse> {
+        vec![pool_use("read", &self.read, None), pool_use("write", &self.write, None)]
     }
 
     async fn close(&self) {

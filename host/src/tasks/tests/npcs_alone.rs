@@ -73,6 +73,47 @@ async fn a_slow_or_failing_zone_does_not_hold_up_others() {
     assert_eq!(source.asked.lock()["broken"], 2);
 }
 
+#[tokio::test]
+async fn the_age_is_that_of_the_zone_that_waits_longest() {
+    let mut fixture = Fixture::new().await;
+    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let source = Arc::new(TestSource::default());
+    let task = npcs::NpcBroadcast::new(fixture.app.clone(), source, "node", tracker.clone(), shutdown).unwrap();
+    let registry = &fixture.app.metrics.registry;
+    let age = || {
+        let families = registry.gather();
+        let of = families
+            .iter()
+            .find(|family| family.name() == "p2p_npc_tick_age_seconds");
+        of.unwrap().get_metric()[0].get_gauge().value()
+    };
+    let is = |expected: f64| assert!((age() - expected).abs() < 1e-9, "{} is not {expected}", age());
+    is(0.0);
+    fixture.session("session-good", "good").await;
+    task.run().await.unwrap();
+    assert_eq!(fixture.sent.recv().await.unwrap()["type"], "npc-state");
+    while !tracker.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    fixture.clock.forward(1);
+    is(60.0);
+    fixture.session("session-broken", "broken").await;
+    task.run().await.unwrap();
+    while !tracker.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    is(0.0);
+    fixture.clock.forward(2);
+    task.run().await.unwrap();
+    while !tracker.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    is(120.0);
+    fixture.peers.close_session("session-broken");
+    task.run().await.unwrap();
+    is(0.0);
+}
+
 /// Waits for the attempts of a tick.
 async fn all_but_the_slow_one(tracker: &TaskTracker) {
     while tracker.len() > 1 {

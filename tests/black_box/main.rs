@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod clients;
 mod commands;
 mod console;
 mod console_images;

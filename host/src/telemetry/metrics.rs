@@ -88,7 +88,7 @@ mod tests {
             let counted = gauge.clone();
             Looked::register(&registry, vec![Box::new(gauge)], rest, move || counted.inc()).unwrap();
             registry.gather();
-            let value = registry.gather()[0].get_metric()[0].get_gauge().value();
+            let value = registry.gather()[0].get_metric()[0].get_gauge().get_value();
             assert!((value - expected).abs() < f64::EPSILON, "{value}");
         }
     }

@@ -65,7 +65,7 @@ impl Doctor {
         }
         let status = if config.is_none() { BAD_SETTINGS } else { FAILED };
         if let Some(config) = config {
-            match wait(async { anyhow::Ok(look(&config).await) }) {
+            match wait(async { anyhow::Ok(Box::pin(look(&config)).await) }) {
                 Ok(looked) => findings.extend(looked),
                 Err(error) => return fail(FAILED, &format!("{error:#}")),
             }

@@ -362,7 +362,7 @@ async fn what_waits_in_outboxes_is_counted_when_somebody_asks() {
     let families = metrics.registry.gather();
     let value = |name: &str| {
         let family = families.iter().find(|family| family.name() == name).unwrap();
-        family.get_metric()[0].get_gauge().value()
+        family.get_metric()[0].get_gauge().get_value()
     };
     let seen = ["frames", "bytes", "deepest_frames"].map(|what| value(&format!("p2p_signaling_outbox_{what}")));
     assert!(seen == [4.0, 16.0, 3.0], "{seen:?}");

@@ -85,7 +85,7 @@ async fn the_age_is_that_of_the_zone_that_waits_longest() {
         let of = families
             .iter()
             .find(|family| family.name() == "p2p_npc_tick_age_seconds");
-        of.unwrap().get_metric()[0].get_gauge().value()
+        of.unwrap().get_metric()[0].get_gauge().get_value()
     };
     let is = |expected: f64| assert!((age() - expected).abs() < 1e-9, "{} is not {expected}", age());
     is(0.0);

@@ -135,6 +135,10 @@ impl PluginRuntime {
             tracing::warn!("POLICY_MODE=native: no policy component is called");
             return Ok(runtime);
         }
+        // Before anything is compiled: a start that cannot work says so at once.
+        if let Some(dir) = &config.dir {
+            watch::make_folder(dir)?;
+        }
         for slot in runtime.slots() {
             slot.offer_bundled(&runtime.loader);
         }

@@ -51,15 +51,28 @@ impl Mark {
     }
 }
 
+/// Makes the folder when it is not there.
+///
+/// # Errors
+///
+/// When it cannot be made; names `PLUGIN_DIR`.
+pub fn make_folder(dir: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(dir).with_context(|| {
+        format!(
+            "PLUGIN_DIR={}: the folder cannot be made; name a folder this user may make, or leave PLUGIN_DIR out",
+            dir.display()
+        )
+    })
+}
+
 impl Watch {
-    /// Reads the folder once, makes it when it is not there, and watches it from then on.
+    /// Reads the folder once, and watches it from then on.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made or watched; names `PLUGIN_DIR`.
+    /// When the folder cannot be watched; names `PLUGIN_DIR`.
     pub fn start(dir: &Path, runtime: &Arc<PluginRuntime>) -> anyhow::Result<Self> {
         let shown = dir.display();
-        fs::create_dir_all(dir).with_context(|| format!("PLUGIN_DIR={shown}: the folder cannot be made; name a folder this user may make, or leave PLUGIN_DIR out"))?;
         // One signal that is waiting says all that more would say.
         let (signals, inbox) = sync_channel(1);
         let events = signals.clone();

@@ -1,8 +1,8 @@
 //! Console sessions: what stands in the cookie, how it is signed, and how it ends.
 //!
 //! The cookie is signed and not stored: each node of a fleet knows the API key, so each accepts it, and another key ends all
-//! sessions; while the key before it is accepted, so are its sessions. It holds a random id, the moment of the sign-in and the end. A sign-out is remembered until the session would have
-//! ended anyway, on the node that took it.
+//! sessions; while the key before it is accepted, so are its sessions. It holds a random id, the moment of the sign-in and the
+//! end. A sign-out is remembered until the session would have ended anyway, on the node that took it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

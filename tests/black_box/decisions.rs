@@ -69,6 +69,14 @@ async fn an_operator_reads_why_a_session_got_its_host() {
     let path = format!("/api/decisions/{name}/");
     let _ = operator.absolute(reqwest::Method::GET, &path, None).await.ok(200);
 
+    // An answer names the request, too.
+    let beaten = operator
+        .post("/hosts/near/heartbeat", &heartbeat())
+        .await
+        .status_is(200);
+    let newest = operator.get("/decisions?limit=1").await.ok(200);
+    assert_eq!(newest[0]["request_id"], beaten.header("x-request-id"), "{newest}");
+
     let _ = operator.get("/decisions/none").await.problem(404);
     let _ = operator.get("/decisions?slot=none").await.problem(422);
     let _ = operator.get("/decisions?limit=0").await.problem(422);

@@ -54,7 +54,7 @@ pub const VECTORS: usize = 1000;
 pub const COMPILE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 300 } else { 120 });
 /// From when on compiling takes its time from everybody.
 pub const COMPILE_IDLE: Duration = Duration::from_secs(10);
-/// Compilations that may be under way at once, each of which takes up to 350 MB.
+/// Compilations that may be under way at once, each of which takes up to 500 MB.
 pub const COMPILATIONS: usize = 4;
 
 /// Log lines of one call.

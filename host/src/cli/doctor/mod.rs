@@ -1,6 +1,7 @@
 //! `doctor`: looks at everything the settings name, and says what is wrong and how to mend it. Changes nothing.
 
 mod checks;
+mod disk;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub struct Doctor {
 }
 
 /// How many things are looked at, beside the settings.
-const CHECKS: usize = 7;
+const CHECKS: usize = 8;
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -91,8 +92,9 @@ impl Doctor {
 
 /// All checks at the same time: the slowest one is waited for.
 async fn look(config: &Config, waiting: &Waiting) -> [Finding; CHECKS] {
-    let (folder, files, database, redis, ai, policies, port) = tokio::join!(
+    let (folder, disk, files, database, redis, ai, policies, port) = tokio::join!(
         waiting.timed("data folder", async { checks::folder(&config.service.data_dir) }),
+        waiting.timed("disk space", async { disk::space(config) }),
         waiting.timed("open files", async { checks::open_files(config) }),
         waiting.timed("database", checks::database(config)),
         waiting.timed("redis", checks::redis(config)),
@@ -100,7 +102,7 @@ async fn look(config: &Config, waiting: &Waiting) -> [Finding; CHECKS] {
         waiting.timed("policies", checks::policies(config)),
         waiting.timed("port", checks::port(config)),
     );
-    [folder, files, database, redis, ai, policies, port]
+    [folder, disk, files, database, redis, ai, policies, port]
 }
 
 /// The checks that are not done yet, as they are shown.

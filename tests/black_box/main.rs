@@ -34,6 +34,7 @@ mod plugin_tools;
 mod policies;
 mod policy_build;
 mod postgres;
+mod progress;
 mod prometheus;
 mod rate_limits;
 mod redis;

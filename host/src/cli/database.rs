@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
+use super::progress::Progress;
 use super::{BAD_SETTINGS, FAILED, answer, fail, settings, wait};
 use crate::boot;
 use crate::config::{Config, DatabaseUrl, Mode, Source};
-use crate::storage::sqlite::copy::{self, Copied};
+use crate::storage::sqlite::copy::{self, Copied, CopyStep};
 use crate::storage::{Schema, postgres, sqlite};
 
 /// Arguments of `migrate`.
@@ -32,6 +33,8 @@ impl Migrate {
         let done = wait(async {
             let before = look(&config).await?;
             if !self.check {
+                let mut progress = Progress::new(!self.json);
+                progress.step("bringing the schema up to date");
                 boot::open_storage(&config).await?.health.close().await;
             }
             anyhow::Ok((before, look(&config).await?))
@@ -122,11 +125,12 @@ impl Backup {
         };
         let name = || PathBuf::from(format!("coordinator-{}.db", copy::stamp()));
         let file = self.output.clone().unwrap_or_else(name);
-        tell(
-            wait(async { Ok(copy::backup(&path, &file, self.force).await?) }),
-            self.json,
-            "written and checked",
-        )
+        let copied = {
+            let mut progress = Progress::new(!self.json);
+            let mut watch = |step| show(&mut progress, step);
+            wait(async { Ok(copy::backup(&path, &file, self.force, &mut watch).await?) })
+        };
+        tell(copied, self.json, "written and checked")
     }
 }
 
@@ -150,11 +154,12 @@ impl Restore {
             Ok(path) => path,
             Err(status) => return status,
         };
-        tell(
-            wait(async { Ok(copy::restore(&self.file, &path, self.force).await?) }),
-            self.json,
-            "restored",
-        )
+        let copied = {
+            let mut progress = Progress::new(!self.json);
+            let mut watch = |step| show(&mut progress, step);
+            wait(async { Ok(copy::restore(&self.file, &path, self.force, &mut watch).await?) })
+        };
+        tell(copied, self.json, "restored")
     }
 }
 
@@ -173,6 +178,13 @@ fn database(source: &Source, program: &str, direction: &str) -> Result<PathBuf, 
                 ),
             ))
         }
+    }
+}
+
+fn show(progress: &mut Progress, step: CopyStep) {
+    match step {
+        CopyStep::Writing { bytes, of } => progress.bytes("writing the copy", bytes, of),
+        CopyStep::Checking => progress.step("checking the copy"),
     }
 }
 

@@ -6,6 +6,7 @@
 mod database;
 mod doctor;
 mod plugin;
+mod progress;
 mod settings;
 mod token;
 

@@ -1,6 +1,14 @@
 //! The one table of all settings: name, section, default, meaning. It drives reading, `check-config`, the example file and
 //! the search for misspelt names. It holds no value of any process.
 
+mod example;
+mod spelling;
+#[cfg(test)]
+mod tests;
+
+pub use self::example::example_file;
+pub use self::spelling::did_you_mean;
+
 /// How a value may be shown in logs, errors and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -348,136 +356,4 @@ pub const SETTINGS: &[Setting] = &[
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
-}
-
-/// The example file: every setting with its meaning, commented out at its default.
-#[must_use]
-pub fn example_file() -> String {
-    let mut text = String::from(
-        "# Settings of the P2P coordinator. Copy to .env in the working folder, or hand over with --env-file.\n\
-         # A variable of the environment goes before the same variable here. `p2p-coordinator check-config` shows\n\
-         # what holds and where each value comes from.\n",
-    );
-    let mut section = "";
-    for setting in SETTINGS {
-        if setting.section != section {
-            section = setting.section;
-            text.push_str(&format!("\n# --- {section} ---\n"));
-        }
-        text.push_str(&format!(
-            "\n# {}\n# {}={}\n",
-            setting.meaning, setting.name, setting.default
-        ));
-    }
-    text.push_str(&format!(
-        "\n# Every other variable with the prefix {POLICY_PREFIX} is handed to the policies by name.\n"
-    ));
-    text
-}
-
-/// The known name that is closest to a misspelt one, if any is close.
-#[must_use]
-pub fn did_you_mean(name: &str) -> Option<&'static str> {
-    let upper = name.to_ascii_uppercase();
-    let contained = SETTINGS
-        .iter()
-        .map(|setting| setting.name)
-        .find(|known| upper.len() >= 8 && known.ends_with(&upper));
-    SETTINGS
-        .iter()
-        .map(|setting| (distance(&upper, setting.name), setting.name))
-        .min()
-        .filter(|(steps, known)| *steps <= 3 && *steps < known.len() / 2)
-        .map(|(_, known)| known)
-        .or(contained)
-}
-
-/// Single-character edits between two names.
-fn distance(a: &str, b: &str) -> usize {
-    let b = b.as_bytes();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().take(128).enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The variables of the deployment guide, literally.
-    const GUIDE: [&str; 29] = [
-        "SERVICE_NAME",
-        "SERVICE_VERSION",
-        "ENVIRONMENT",
-        "DEBUG",
-        "LOG_LEVEL",
-        "HOST",
-        "PORT",
-        "DATABASE_URL",
-        "DATABASE_POOL_SIZE",
-        "DATABASE_MAX_OVERFLOW",
-        "REDIS_URL",
-        "REDIS_MAX_CONNECTIONS",
-        "JWT_SECRET_KEY",
-        "COORDINATOR_API_KEY",
-        "CORS_ORIGINS",
-        "AI_SERVICE_ENABLED",
-        "AI_SERVICE_URL",
-        "P2P_ENABLED",
-        "SESSION_TIMEOUT_MINUTES",
-        "HOST_HEARTBEAT_TIMEOUT_MINUTES",
-        "RATE_LIMIT_ENABLED",
-        "RATE_LIMIT_API_REQUESTS",
-        "RATE_LIMIT_API_WINDOW",
-        "RATE_LIMIT_WS_REQUESTS",
-        "RATE_LIMIT_WS_WINDOW",
-        "RATE_LIMIT_AUTH_REQUESTS",
-        "RATE_LIMIT_AUTH_WINDOW",
-        "NPC_BROADCAST_INTERVAL",
-        "SESSION_HEALTH_CHECK_INTERVAL",
-    ];
-
-    #[test]
-    fn every_variable_of_the_guide_is_known() {
-        for name in GUIDE {
-            assert!(find(name).is_some(), "{name} is missing from the table");
-        }
-    }
-
-    #[test]
-    fn names_are_unique() {
-        let names: std::collections::BTreeSet<_> = SETTINGS.iter().map(|s| s.name).collect();
-        assert_eq!(names.len(), SETTINGS.len());
-    }
-
-    #[test]
-    fn misspelt_names_are_recognised() {
-        assert_eq!(did_you_mean("RATE_LIMIT_API_REQUEST"), Some("RATE_LIMIT_API_REQUESTS"));
-        assert_eq!(did_you_mean("SECRET_KEY"), Some("JWT_SECRET_KEY"));
-        assert_eq!(did_you_mean("PROT"), None);
-        assert_eq!(did_you_mean("COMPLETELY_DIFFERENT"), None);
-    }
-
-    #[test]
-    fn the_example_file_is_up_to_date() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/p2p-coordinator.env.example");
-        if std::env::var_os("UPDATE_EXAMPLE").is_some() {
-            std::fs::write(&path, example_file()).unwrap();
-        }
-        let stored = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(
-            stored,
-            example_file(),
-            "run the test with UPDATE_EXAMPLE=1 and commit {}",
-            path.display()
-        );
-    }
 }

@@ -276,7 +276,7 @@ fn every_setting_is_in_the_document_with_its_default_and_nothing_else_is() {
 fn every_setting_is_read_and_every_name_that_is_read_is_a_setting() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
     let files = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
-    let files = files.filter(|path| !path.ends_with("settings.rs") && !path.ends_with("tests.rs"));
+    let files = files.filter(|path| path.is_file() && !path.ends_with("settings.rs") && !path.ends_with("tests.rs"));
     let code: String = files
         .map(|path| std::fs::read_to_string(path).unwrap())
         .map(|text| text.split("#[cfg(test)]").next().unwrap().to_owned())

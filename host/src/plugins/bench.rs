@@ -25,6 +25,14 @@ const ROUNDS: usize = 2000;
 /// Calls of one round where one is too short for the clock.
 const BATCH: u32 = 100;
 
+/// How many hosts are ranked, and NPCs transformed.
+const RANKED: [u32; 3] = [10, 100, 500];
+const TRANSFORMED: [u32; 3] = [10, 100, 1000];
+/// Where a limit is asked for.
+const LIMITED: [(&str, Surface); 2] = [("decide, API", Surface::Api), ("decide, WebSocket", Surface::Websocket)];
+/// How an instance starts.
+const STARTED: [&str; 2] = ["fresh instance", "fresh instance and one call"];
+
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct BenchReport {
@@ -58,17 +66,47 @@ pub struct BenchRow {
     pub p99_us: f64,
 }
 
-/// Measures a component. `loader` ought to ask nothing itself.
+/// What is being measured, for whoever waits.
+#[derive(Clone, Copy, Debug)]
+pub struct BenchStep<'a> {
+    /// The kind of call.
+    pub what: &'a str,
+    /// Rows that are there.
+    pub done: u64,
+    /// Rows that there will be.
+    pub of: u64,
+}
+
+/// Told what is being measured.
+pub type Watch<'a> = &'a mut dyn FnMut(BenchStep<'_>);
+
+/// Measures the rows of one slot.
+struct Rows<'a> {
+    rows: Vec<BenchRow>,
+    of: u64,
+    watch: Watch<'a>,
+}
+
+/// Measures a component. `loader` ought to ask nothing itself. `watch` is told of each row before it is measured.
 ///
 /// # Errors
 ///
 /// The step of loading that failed and why.
-pub fn run(loader: &Loader, path: &Path, slot: Option<SlotName>) -> Result<BenchReport, Refusal> {
+pub fn run(loader: &Loader, path: &Path, slot: Option<SlotName>, watch: Watch<'_>) -> Result<BenchReport, Refusal> {
     let (bytes, slot) = tryout::read(path, slot)?;
     match slot {
-        SlotName::HostSelection => measure::<host_selection::Bound>(loader, path, &bytes, host_selection_calls),
-        SlotName::RateLimit => measure::<rate_limit::Bound>(loader, path, &bytes, rate_limit_calls),
-        SlotName::NpcTransform => measure::<npc_transform::Bound>(loader, path, &bytes, npc_transform_calls),
+        SlotName::HostSelection => {
+            let rows = Rows::new(RANKED.len() + 1, watch);
+            measure::<host_selection::Bound>(loader, path, &bytes, rows, host_selection_calls)
+        }
+        SlotName::RateLimit => {
+            let rows = Rows::new(LIMITED.len(), watch);
+            measure::<rate_limit::Bound>(loader, path, &bytes, rows, rate_limit_calls)
+        }
+        SlotName::NpcTransform => {
+            let rows = Rows::new(TRANSFORMED.len(), watch);
+            measure::<npc_transform::Bound>(loader, path, &bytes, rows, npc_transform_calls)
+        }
     }
 }
 
@@ -76,7 +114,8 @@ fn measure<W: World>(
     loader: &Loader,
     path: &Path,
     bytes: &[u8],
-    calls: fn(&Arc<Slot<W>>) -> std::io::Result<Vec<BenchRow>>,
+    mut rows: Rows<'_>,
+    calls: fn(&Arc<Slot<W>>, &mut Rows<'_>) -> std::io::Result<()>,
 ) -> Result<BenchReport, Refusal> {
     let failed = |error: &dyn std::fmt::Display| Refusal::new(Step::Trial, error.to_string());
     let mut compiling = (Duration::ZERO, false);
@@ -90,8 +129,8 @@ fn measure<W: World>(
     let histogram = prometheus::Histogram::with_opts(options).map_err(|error| failed(&error))?;
     let slot = Arc::new(Slot::<W>::new(1, histogram));
     slot.install(Arc::clone(&release), Some(instance));
-    let mut rows = calls(&slot).map_err(|error| failed(&error))?;
-    rows.extend(starts(&release));
+    calls(&slot, &mut rows).map_err(|error| failed(&error))?;
+    starts(&release, &mut rows);
     let mut instance = release.instance().map_err(|failure| failed(&failure))?;
     for question in W::samples() {
         instance.ask(&question).map_err(|failure| failed(&failure))?;
@@ -104,7 +143,7 @@ fn measure<W: World>(
         size_bytes: bytes.len(),
         compile_ms: compiling.0.as_secs_f64() * 1000.0,
         compiled_now: compiling.1,
-        rows,
+        rows: rows.rows,
         memory_bytes: instance.memory(),
         process_peak_bytes: peak(),
         failed_calls: counts.failures.iter().sum(),
@@ -114,57 +153,53 @@ fn measure<W: World>(
 }
 
 /// A new instance with its settings, alone and with its first question.
-fn starts<W: World>(release: &Release<W>) -> Vec<BenchRow> {
+fn starts<W: World>(release: &Release<W>, rows: &mut Rows<'_>) {
     let question = W::samples().into_iter().next();
-    let start = row("fresh instance", 1, || release.instance().is_ok());
-    let first = row("fresh instance and one call", 1, || {
+    let [alone, asked] = STARTED;
+    rows.row(alone, 1, || release.instance().is_ok());
+    rows.row(asked, 1, || {
         let asked = release
             .instance()
             .map(|mut instance: Instance<W>| question.as_ref().is_some_and(|question| instance.ask(question).is_ok()));
         asked.unwrap_or(false)
     });
-    vec![start, first]
 }
 
-fn rate_limit_calls(slot: &Arc<Slot<rate_limit::Bound>>) -> std::io::Result<Vec<BenchRow>> {
+fn rate_limit_calls(slot: &Arc<Slot<rate_limit::Bound>>, rows: &mut Rows<'_>) -> std::io::Result<()> {
     let policy = rate_limit::RateLimit::new(Arc::clone(slot), &[]);
-    let asked = [
-        ("decide, API", rate_limit::sample(Surface::Api, Caller::Player)),
-        (
-            "decide, WebSocket",
-            rate_limit::sample(Surface::Websocket, Caller::Player),
-        ),
-    ];
-    let rows = asked.map(|(what, request)| row(what, BATCH, || policy.decide(&request)));
-    Ok(rows.to_vec())
+    for (what, surface) in LIMITED {
+        let request = rate_limit::sample(surface, Caller::Player);
+        rows.row(what, BATCH, || policy.decide(&request));
+    }
+    Ok(())
 }
 
-fn host_selection_calls(slot: &Arc<Slot<host_selection::Bound>>) -> std::io::Result<Vec<BenchRow>> {
+fn host_selection_calls(slot: &Arc<Slot<host_selection::Bound>>, rows: &mut Rows<'_>) -> std::io::Result<()> {
     let policy = host_selection::HostChoice::new(Arc::clone(slot));
     let host = host_selection::sample_candidate(17).host;
-    let mut rows = vec![row("score", BATCH, || policy.score(&host))];
+    rows.row("score", BATCH, || policy.score(&host));
     let runtime = runtime()?;
-    for count in [10, 100, 500] {
+    for count in RANKED {
         let candidates: Vec<_> = (0..count).map(host_selection::sample_candidate).collect();
         let what = format!("rank {count} hosts");
-        rows.push(row_of(&runtime, &what, || {
+        rows.row_of(&runtime, &what, || {
             let (request, candidates) = (host_selection::sample_request(), candidates.clone());
             timed(policy.rank(request, candidates))
-        }));
+        });
     }
-    Ok(rows)
+    Ok(())
 }
 
-fn npc_transform_calls(slot: &Arc<Slot<npc_transform::Bound>>) -> std::io::Result<Vec<BenchRow>> {
+fn npc_transform_calls(slot: &Arc<Slot<npc_transform::Bound>>, rows: &mut Rows<'_>) -> std::io::Result<()> {
     let policy = npc_transform::NpcView::new(Arc::clone(slot));
     let runtime = runtime()?;
-    let rows = [10, 100, 1000].map(|count| {
+    for count in TRANSFORMED {
         let frame = npc_transform::sample_frame(count);
-        row_of(&runtime, &format!("transform {count} NPCs"), || {
+        rows.row_of(&runtime, &format!("transform {count} NPCs"), || {
             timed(policy.transform(frame.clone()))
-        })
-    });
-    Ok(rows.to_vec())
+        });
+    }
+    Ok(())
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -180,23 +215,44 @@ async fn timed<R>(call: impl Future<Output = R>) -> Duration {
     started.elapsed()
 }
 
-fn row<R>(what: &str, batch: u32, mut call: impl FnMut() -> R) -> BenchRow {
-    let round = |call: &mut dyn FnMut() -> R| {
-        let started = Instant::now();
-        for _ in 0..batch {
-            std::hint::black_box(call());
+impl<'a> Rows<'a> {
+    fn new(calls: usize, watch: Watch<'a>) -> Self {
+        Self {
+            rows: Vec::new(),
+            of: (calls + STARTED.len()) as u64,
+            watch,
         }
-        started.elapsed() / batch
-    };
-    rounds(what, || round(&mut call))
-}
+    }
 
-fn row_of<F: Future<Output = Duration>>(
-    runtime: &tokio::runtime::Runtime,
-    what: &str,
-    call: impl Fn() -> F,
-) -> BenchRow {
-    rounds(what, || runtime.block_on(call()))
+    fn row<R>(&mut self, what: &str, batch: u32, mut call: impl FnMut() -> R) {
+        self.add(what, || {
+            let started = Instant::now();
+            for _ in 0..batch {
+                std::hint::black_box(call());
+            }
+            started.elapsed() / batch
+        });
+    }
+
+    fn row_of<F: Future<Output = Duration>>(
+        &mut self,
+        runtime: &tokio::runtime::Runtime,
+        what: &str,
+        call: impl Fn() -> F,
+    ) {
+        self.add(what, || runtime.block_on(call()));
+    }
+
+    fn add(&mut self, what: &str, round: impl FnMut() -> Duration) {
+        let done = self.rows.len() as u64;
+        (self.watch)(BenchStep {
+            what,
+            done,
+            of: self.of,
+        });
+        self.rows.push(rounds(what, round));
+        debug_assert!(done < self.of, "more rows than were told");
+    }
 }
 
 /// Goes on until there are enough rounds or the time is up. The first tenth warms up.

@@ -86,14 +86,21 @@ pub struct Example {
     pub why: String,
 }
 
-/// Asks the decisions of a log again.
+/// Asks the decisions of a log again. `watch` is told how many bytes of how many are read.
 ///
 /// # Errors
 ///
 /// When the log cannot be read.
-pub fn run(tried: &mut dyn Tried, log: &Path, options: ReplayOptions) -> anyhow::Result<ReplayReport> {
+pub fn run(
+    tried: &mut dyn Tried,
+    log: &Path,
+    options: ReplayOptions,
+    watch: &mut dyn FnMut(u64, u64),
+) -> anyhow::Result<ReplayReport> {
     let cannot = || format!("cannot read {}", log.display());
-    let mut lines = BufReader::new(File::open(log).with_context(cannot)?);
+    let file = File::open(log).with_context(cannot)?;
+    let (mut bytes, of) = (0, file.metadata().with_context(cannot)?.len());
+    let mut lines = BufReader::new(file);
     let end = Instant::now() + options.time;
     let mut report = ReplayReport {
         policy: tried.name(),
@@ -105,13 +112,14 @@ pub fn run(tried: &mut dyn Tried, log: &Path, options: ReplayOptions) -> anyhow:
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        if lines
+        watch(bytes, of);
+        let read = lines
             .by_ref()
             .take(most)
             .read_until(b'\n', &mut line)
-            .with_context(cannot)?
-            == 0
-        {
+            .with_context(cannot)?;
+        bytes += read as u64;
+        if read == 0 {
             report.complete = true;
             break;
         }

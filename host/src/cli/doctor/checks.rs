@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 
-use super::{Found, State};
+use super::{Found, State, disk};
 use crate::cli::database;
 use crate::config::{Config, DatabaseUrl};
 use crate::domain::slot::SlotName;
@@ -23,12 +23,7 @@ const ASK: Duration = Duration::from_secs(2);
 
 pub(super) fn folder(path: &Path) -> Found {
     let shown = path.display();
-    // A folder that is not there is made at the start: what counts is the nearest one above it.
-    let there = path.ancestors().find(|folder| folder.exists());
-    let nearest = there
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
-    match tempfile::tempfile_in(nearest) {
+    match tempfile::tempfile_in(disk::nearest(path)) {
         Ok(_) if path.exists() => (State::Good, format!("{shown} can be written to")),
         Ok(_) => (State::Good, format!("{shown} is made at the first start")),
         Err(error) => (

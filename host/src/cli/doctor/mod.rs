@@ -1,13 +1,16 @@
 //! `doctor`: looks at everything the settings name, and says what is wrong and how to mend it. Changes nothing.
 
 mod checks;
+mod disk;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::progress::Progress;
 use super::{BAD_SETTINGS, FAILED, answer_with, fail, wait};
 use crate::config::{self, Config, Mode, Source};
 
@@ -18,6 +21,9 @@ pub struct Doctor {
     #[arg(long)]
     json: bool,
 }
+
+/// How many things are looked at, beside the settings.
+const CHECKS: usize = 8;
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,7 +71,11 @@ impl Doctor {
         }
         let status = if config.is_none() { BAD_SETTINGS } else { FAILED };
         if let Some(config) = config {
-            match wait(async { anyhow::Ok(Box::pin(look(&config)).await) }) {
+            let looked = {
+                let waiting = Waiting::new(Progress::new(!self.json));
+                wait(async { anyhow::Ok(Box::pin(look(&config, &waiting)).await) })
+            };
+            match looked {
                 Ok(looked) => findings.extend(looked),
                 Err(error) => return fail(FAILED, &format!("{error:#}")),
             }
@@ -81,27 +91,67 @@ impl Doctor {
 }
 
 /// All checks at the same time: the slowest one is waited for.
-async fn look(config: &Config) -> Vec<Finding> {
-    let (folder, files, database, redis, ai, policies, port) = tokio::join!(
-        timed("data folder", async { checks::folder(&config.service.data_dir) }),
-        timed("open files", async { checks::open_files(config) }),
-        timed("database", checks::database(config)),
-        timed("redis", checks::redis(config)),
-        timed("ai service", checks::ai_service(config)),
-        timed("policies", checks::policies(config)),
-        timed("port", checks::port(config)),
+async fn look(config: &Config, waiting: &Waiting) -> [Finding; CHECKS] {
+    let (folder, disk, files, database, redis, ai, policies, port) = tokio::join!(
+        waiting.timed("data folder", async { checks::folder(&config.service.data_dir) }),
+        waiting.timed("disk space", async { disk::space(config) }),
+        waiting.timed("open files", async { checks::open_files(config) }),
+        waiting.timed("database", checks::database(config)),
+        waiting.timed("redis", checks::redis(config)),
+        waiting.timed("ai service", checks::ai_service(config)),
+        waiting.timed("policies", checks::policies(config)),
+        waiting.timed("port", checks::port(config)),
     );
-    vec![folder, files, database, redis, ai, policies, port]
+    [folder, disk, files, database, redis, ai, policies, port]
 }
 
-async fn timed(check: &'static str, work: impl Future<Output = Found>) -> Finding {
-    let begin = Instant::now();
-    let (state, detail) = work.await;
-    Finding {
-        check,
-        state,
-        detail,
-        took_ms: millis(begin.elapsed()),
+/// The checks that are not done yet, as they are shown.
+struct Waiting(Mutex<Waited>);
+
+struct Waited {
+    progress: Progress,
+    checks: Vec<&'static str>,
+    done: u64,
+}
+
+impl Waiting {
+    fn new(progress: Progress) -> Self {
+        Self(Mutex::new(Waited {
+            progress,
+            checks: Vec::new(),
+            done: 0,
+        }))
+    }
+
+    async fn timed(&self, check: &'static str, work: impl Future<Output = Found>) -> Finding {
+        self.0.lock().begin(check);
+        let begin = Instant::now();
+        let (state, detail) = work.await;
+        self.0.lock().end(check);
+        Finding {
+            check,
+            state,
+            detail,
+            took_ms: millis(begin.elapsed()),
+        }
+    }
+}
+
+impl Waited {
+    fn begin(&mut self, check: &'static str) {
+        self.checks.push(check);
+        self.show();
+    }
+
+    fn end(&mut self, check: &'static str) {
+        self.checks.retain(|other| *other != check);
+        self.done += 1;
+        self.show();
+    }
+
+    fn show(&mut self) {
+        let what = format!("looking at {}", self.checks.join(", "));
+        self.progress.count(&what, self.done, CHECKS as u64);
     }
 }
 

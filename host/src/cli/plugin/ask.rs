@@ -10,14 +10,16 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Subject, answer};
+use crate::cli::progress::Progress;
 use crate::cli::{FAILED, fail, print};
+use crate::plugins::bench::{self, BenchStep};
 use crate::plugins::cache::Cache;
 use crate::plugins::engine::PolicyEngine;
 use crate::plugins::failure::Refusal;
+use crate::plugins::limits;
 use crate::plugins::loader::Loader;
 use crate::plugins::tryout::{self, Tried};
 use crate::plugins::vectors::{self, Vectors, Verdict};
-use crate::plugins::{bench, limits};
 
 /// Arguments of `plugin run`.
 #[derive(Debug, Args)]
@@ -70,13 +72,18 @@ fn loader(subject: &Subject, settings: &[(String, String)]) -> anyhow::Result<Lo
     })
 }
 
+/// Loads a component so that it can be asked.
 pub(super) fn opened(
     subject: &Subject,
     file: &Path,
     settings: &[(String, String)],
+    progress: &mut Progress,
 ) -> Result<Box<dyn Tried>, ExitCode> {
     let loader = loader(subject, settings).map_err(|error| fail(FAILED, &format!("{error:#}")))?;
-    tryout::open(&loader, file, subject.slot).map_err(refused)
+    progress.step("compiling the component");
+    let opened = tryout::open(&loader, file, subject.slot);
+    progress.rest();
+    opened.map_err(refused)
 }
 
 fn refused(refusal: Refusal) -> ExitCode {
@@ -91,8 +98,10 @@ impl Run {
     fn asked(&self, environment: &[(String, String)]) -> Result<ExitCode, ExitCode> {
         show_log();
         let question = question(&self.input).map_err(|error| fail(FAILED, &format!("{error:#}")))?;
-        let file = self.subject.component()?;
-        let mut tried = opened(&self.subject, &file, &self.settings.over(environment))?;
+        let mut progress = Progress::new(true);
+        let file = self.subject.component(&mut progress)?;
+        let settings = self.settings.over(environment);
+        let mut tried = opened(&self.subject, &file, &settings, &mut progress)?;
         let answered = tried.ask(&question).map_err(|error| fail(FAILED, &error.to_string()))?;
         eprintln!("{} in {:.3} ms", tried.name(), answered.took.as_secs_f64() * 1000.0);
         Ok(print(&format!("{:#}", answered.answer)))
@@ -148,12 +157,15 @@ impl Test {
 
     fn tested(&self) -> Result<ExitCode, ExitCode> {
         let failed = |error: anyhow::Error| fail(FAILED, &format!("{error:#}"));
-        let file = self.subject.component()?;
+        let mut progress = Progress::new(!self.json);
+        let file = self.subject.component(&mut progress)?;
         let path = self.path();
         let vectors = read(path.as_deref(), &file).map_err(failed)?;
-        let tried = opened(&self.subject, &file, &[])?;
+        let tried = opened(&self.subject, &file, &[], &mut progress)?;
         vectors.check(tried.slot()).map_err(|error| failed(error.into()))?;
+        progress.step(&format!("asking {} golden vectors", vectors.vectors.len()));
         let verdicts = tried.test(&vectors);
+        drop(progress);
         if self.update {
             let path = path.context("--update needs a project, or --vectors").map_err(failed)?;
             return update(&path, vectors, &verdicts).map_err(failed);
@@ -255,11 +267,16 @@ impl Bench {
     }
 
     fn measured(&self, settings: &[(String, String)]) -> Result<ExitCode, ExitCode> {
-        let file = self.subject.component()?;
+        let mut progress = Progress::new(!self.json);
+        let file = self.subject.component(&mut progress)?;
         let mut loader = loader(&self.subject, settings).map_err(|error| fail(FAILED, &format!("{error:#}")))?;
         // Compiling is part of what is measured.
         loader.cache = None;
-        let report = bench::run(&loader, &file, self.subject.slot).map_err(refused)?;
+        progress.step("compiling the component");
+        let mut watch = |step: BenchStep<'_>| progress.count(&format!("measuring {}", step.what), step.done, step.of);
+        let report = bench::run(&loader, &file, self.subject.slot, &mut watch);
+        drop(progress);
+        let report = report.map_err(refused)?;
         let good = report.failed_calls == 0;
         Ok(answer(self.json.then(|| json!(report)), || report.to_string(), good))
     }

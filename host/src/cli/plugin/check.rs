@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Subject, answer};
+use crate::cli::progress::Progress;
 use crate::cli::{FAILED, fail};
 use crate::plugins::check;
 
@@ -21,11 +22,15 @@ pub struct Check {
 impl Check {
     /// `whole`: also says what is needed and offered.
     pub(super) fn run(&self, settings: &[(String, String)], whole: bool) -> ExitCode {
-        let file = match self.subject.component() {
+        let mut progress = Progress::new(!self.json);
+        let file = match self.subject.component(&mut progress) {
             Ok(file) => file,
             Err(status) => return status,
         };
-        match check::check(&file, self.subject.slot, settings) {
+        progress.step("taking the component through every step of loading");
+        let checked = check::check(&file, self.subject.slot, settings);
+        drop(progress);
+        match checked {
             Ok(report) => {
                 let json = self.json.then(|| serde_json::json!(report));
                 answer(

@@ -14,9 +14,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::progress::Progress;
 use super::{NOT_BUILT, answer, fail};
 use crate::config::{PluginsConfig, Source};
-use crate::plugins::build::{self, tools::Tools};
+use crate::plugins::build::{self, BuildStep, tools::Tools};
 use crate::plugins::slot_name::SlotName;
 
 /// Work on policies.
@@ -120,11 +121,13 @@ pub struct Subject {
 
 impl Subject {
     /// The component's file. A project is built when its component is not of its sources.
-    fn component(&self) -> Result<PathBuf, ExitCode> {
+    fn component(&self, progress: &mut Progress) -> Result<PathBuf, ExitCode> {
         if !self.path.is_dir() {
             return Ok(self.path.clone());
         }
-        match build::fresh(&self.path, &self.tools.tools()) {
+        let built = build::fresh(&self.path, &self.tools.tools(), &mut |step| show(progress, step));
+        progress.rest();
+        match built {
             Ok(built) => Ok(built.path),
             Err(error) => Err(not_built(error)),
         }
@@ -133,6 +136,17 @@ impl Subject {
     /// The project's folder, none when a component is given.
     fn project(&self) -> Option<&Path> {
         Some(&*self.path).filter(|path| path.is_dir())
+    }
+}
+
+fn show(progress: &mut Progress, step: BuildStep) {
+    match step {
+        BuildStep::Installing { tool, dir } => {
+            progress.say(&format!("installing {tool} into {}", dir.display()));
+            progress.step(&format!("installing {tool}"));
+        }
+        BuildStep::Compiling { by } => progress.step(&format!("compiling with {by}")),
+        BuildStep::Watched => progress.rest(),
     }
 }
 

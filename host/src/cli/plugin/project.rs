@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{ToolsFolder, answer, not_built, slot};
+use super::{ToolsFolder, answer, not_built, show, slot};
+use crate::cli::progress::Progress;
 use crate::cli::{FAILED, fail};
 use crate::plugins::project::Language;
 use crate::plugins::slot_name::SlotName;
@@ -66,7 +67,12 @@ pub struct Build {
 
 impl Build {
     pub(super) fn run(&self) -> ExitCode {
-        let built = match build::build(&self.dir, self.out.as_deref(), &self.tools.tools()) {
+        let built = {
+            let mut progress = Progress::new(!self.json);
+            let mut watch = |step| show(&mut progress, step);
+            build::build(&self.dir, self.out.as_deref(), &self.tools.tools(), &mut watch)
+        };
+        let built = match built {
             Ok(built) => built,
             Err(error) => return not_built(error),
         };

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::ask::Settings;
 use super::server::{self, COMPILING, Server};
 use super::{Subject, answer, rollout};
+use crate::cli::progress::Progress;
 use crate::cli::{FAILED, fail};
 use crate::config::Source;
 use crate::domain::release::{ReleaseContent, ReleaseLimits, ReleaseSignature, short, signing};
@@ -88,8 +89,9 @@ pub struct Content {
 
 impl Content {
     /// The component's bytes and the record, as the server will make it of them.
-    fn read(&self) -> Result<(Vec<u8>, ReleaseContent), ExitCode> {
-        let file = self.subject.component()?;
+    /// `shown`: people are told what a build is doing.
+    fn read(&self, shown: bool) -> Result<(Vec<u8>, ReleaseContent), ExitCode> {
+        let file = self.subject.component(&mut Progress::new(shown))?;
         let refused = |refusal: crate::plugins::failure::Refusal| fail(FAILED, &refusal.to_string());
         let (bytes, slot) = tryout::read(&file, self.subject.slot).map_err(refused)?;
         let wit_version = Outline::parse(&bytes)
@@ -149,7 +151,7 @@ impl Sign {
 
     fn signed(&self) -> Result<ExitCode, ExitCode> {
         let failed = |error: anyhow::Error| fail(FAILED, &format!("{error:#}"));
-        let (_, content) = self.content.read()?;
+        let (_, content) = self.content.read(true)?;
         let signature = self.key.sign(&content).map_err(failed)?;
         let signature = signature
             .context("give the private key with --key and its name with --key-id")
@@ -181,7 +183,7 @@ impl Push {
     }
 
     fn pushed(&self, source: &Source) -> Result<ExitCode, ExitCode> {
-        let (bytes, content) = self.content.read()?;
+        let (bytes, content) = self.content.read(!self.server.json)?;
         let signature = self
             .signature(&content)
             .map_err(|error| fail(FAILED, &format!("{error:#}")))?;

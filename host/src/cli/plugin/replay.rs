@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::ask::{self, Settings};
 use super::{Subject, answer};
+use crate::cli::progress::Progress;
 use crate::cli::{FAILED, fail};
 use crate::plugins::replay::{self, ReplayOptions};
 
@@ -49,16 +50,20 @@ impl Replay {
     }
 
     fn replayed(&self, environment: &[(String, String)]) -> Result<ExitCode, ExitCode> {
-        let file = self.subject.component()?;
-        let mut tried = ask::opened(&self.subject, &file, &self.settings.over(environment))?;
+        let mut progress = Progress::new(!self.json);
+        let file = self.subject.component(&mut progress)?;
+        let settings = self.settings.over(environment);
+        let mut tried = ask::opened(&self.subject, &file, &settings, &mut progress)?;
         let options = ReplayOptions {
             max_difference_rate: self.max_difference_rate,
             min_decisions: self.min_decisions,
             limit: self.limit,
             time: Duration::from_secs(u64::from(self.time)),
         };
-        let report =
-            replay::run(&mut *tried, &self.log, options).map_err(|error| fail(FAILED, &format!("{error:#}")))?;
+        let mut watch = |bytes, of| progress.bytes("asking the decisions again", bytes, of);
+        let report = replay::run(&mut *tried, &self.log, options, &mut watch);
+        drop(progress);
+        let report = report.map_err(|error| fail(FAILED, &format!("{error:#}")))?;
         Ok(answer(
             self.json.then(|| json!(report)),
             || report.to_string(),

@@ -8,6 +8,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 
 use super::answer;
+use crate::cli::progress::Progress;
 use crate::cli::{BAD_SETTINGS, FAILED, NO_SERVER, fail};
 use crate::config::Source;
 
@@ -90,6 +91,7 @@ impl Server {
             .build()
             .map_err(|error| away(&error))?;
         Ok(Connection {
+            shown: !self.json,
             client: builder.build().map_err(|error| away(&error))?,
             runtime,
             url: self.url.clone(),
@@ -100,6 +102,8 @@ impl Server {
 
 /// A client for one command.
 pub struct Connection {
+    /// Whether people are told what is waited for.
+    shown: bool,
     client: Client,
     runtime: tokio::runtime::Runtime,
     url: Url,
@@ -122,6 +126,8 @@ impl Connection {
     ///
     /// Why it says nothing good.
     pub(super) fn post(&self, path: &[&str], body: &Value, most: Duration) -> Result<Value, ServerError> {
+        let mut progress = Progress::new(self.shown);
+        progress.step("waiting for the server");
         self.runtime.block_on(self.ask(Method::POST, path, Some(body), most))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::step;
 use super::tools::{JCO, Tools};
-use super::{BuildError, Compiled, read};
+use super::{BuildError, BuildStep, Compiled, Watch, read};
 use crate::plugins::project::{Manifest, Project};
 use crate::plugins::source;
 
@@ -13,7 +13,12 @@ use crate::plugins::source;
 const COMPILE: Duration = Duration::from_secs(300);
 
 /// Compiles the project with `jco`, in the folder of its main source.
-pub(super) fn compile(project: &Project, manifest: &Manifest, tools: &Tools) -> Result<Compiled, BuildError> {
+pub(super) fn compile(
+    project: &Project,
+    manifest: &Manifest,
+    tools: &Tools,
+    watch: Watch<'_>,
+) -> Result<Compiled, BuildError> {
     let source_digest = source::digest(&project.dir, project.manifest_name())?;
     let main = project.main();
     let (Some(folder), Some(name)) = (main.parent().filter(|_| main.is_file()), main.file_name()) else {
@@ -24,7 +29,7 @@ pub(super) fn compile(project: &Project, manifest: &Manifest, tools: &Tools) -> 
         error,
     })?;
     let component = out.path().join("policy.wasm");
-    let mut jco = tools.jco(&project.dir)?;
+    let mut jco = tools.jco(&project.dir, watch)?;
     jco.current_dir(folder)
         .arg("componentize")
         .arg(name)
@@ -39,6 +44,7 @@ pub(super) fn compile(project: &Project, manifest: &Manifest, tools: &Tools) -> 
         ])
         .arg("--out")
         .arg(&component);
+    watch(BuildStep::Compiling { by: "jco" });
     step::answer(&mut jco, COMPILE).map_err(|error| failed(&main, error))?;
     Ok(Compiled {
         package: manifest.name.clone(),

@@ -80,6 +80,20 @@ pub enum BuildError {
     File { path: PathBuf, error: std::io::Error },
 }
 
+/// What is being done, for whoever waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildStep {
+    /// A compiler is installed, once.
+    Installing { tool: String, dir: PathBuf },
+    /// A compiler runs that says nothing before it is done.
+    Compiling { by: &'static str },
+    /// A compiler runs that shows on standard error how far it is.
+    Watched,
+}
+
+/// Told what is being done.
+pub type Watch<'a> = &'a mut dyn FnMut(BuildStep);
+
 /// A component that is not written yet, as the compiler left it.
 struct Compiled {
     package: String,
@@ -90,14 +104,14 @@ struct Compiled {
 
 /// Builds the policy in `dir`. Writes to `out` when it names a file, to `<slot>.wasm` in `out` when it is a folder, and
 /// to `dist/<slot>.wasm` in the project when there is no `out`. The file appears in one step, so a watched folder never
-/// holds half of it. Progress goes to standard error.
+/// holds half of it. `watch` is told what is being done.
 ///
 /// # Errors
 ///
 /// Each says what is missing or wrong and what would be right.
-pub fn build(dir: &Path, out: Option<&Path>, tools: &Tools) -> Result<Built, BuildError> {
+pub fn build(dir: &Path, out: Option<&Path>, tools: &Tools, watch: Watch<'_>) -> Result<Built, BuildError> {
     let project = Project::open(dir)?;
-    let compiled = compile(&project, tools)?;
+    let compiled = compile(&project, tools, watch)?;
     let slot = slot_of(&compiled)?;
     if let Some(said) = project.manifest.as_ref().map(|manifest| manifest.slot)
         && said != slot
@@ -136,7 +150,7 @@ pub fn build(dir: &Path, out: Option<&Path>, tools: &Tools) -> Result<Built, Bui
 /// # Errors
 ///
 /// As [`build`].
-pub fn fresh(dir: &Path, tools: &Tools) -> Result<Built, BuildError> {
+pub fn fresh(dir: &Path, tools: &Tools, watch: Watch<'_>) -> Result<Built, BuildError> {
     let project = Project::open(dir)?;
     let source_digest = source::digest(&project.dir, project.manifest_name())?;
     for slot in SlotName::ALL {
@@ -165,14 +179,18 @@ pub fn fresh(dir: &Path, tools: &Tools) -> Result<Built, BuildError> {
             compiled: false,
         });
     }
-    build(dir, None, tools)
+    build(dir, None, tools, watch)
 }
 
-fn compile(project: &Project, tools: &Tools) -> Result<Compiled, BuildError> {
+fn compile(project: &Project, tools: &Tools, watch: Watch<'_>) -> Result<Compiled, BuildError> {
     match (project.language, &project.manifest) {
-        (Language::Javascript, Some(manifest)) => javascript::compile(project, manifest, tools),
-        (Language::Python, Some(manifest)) => python::compile(project, manifest, tools),
-        _ => rust::compile(&project.dir, &Toolchain::find(&project.dir)?),
+        (Language::Javascript, Some(manifest)) => javascript::compile(project, manifest, tools, watch),
+        (Language::Python, Some(manifest)) => python::compile(project, manifest, tools, watch),
+        _ => {
+            let toolchain = Toolchain::find(&project.dir)?;
+            watch(BuildStep::Watched);
+            rust::compile(&project.dir, &toolchain)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::step;
 use super::tools::{COMPONENTIZE_PY, Tools};
-use super::{BuildError, Compiled, read};
+use super::{BuildError, BuildStep, Compiled, Watch, read};
 use crate::plugins::project::{Manifest, Project};
 use crate::plugins::source;
 
@@ -12,7 +12,12 @@ use crate::plugins::source;
 const COMPILE: Duration = Duration::from_secs(600);
 
 /// Compiles the project with `componentize-py`. The policy is the module of its main source.
-pub(super) fn compile(project: &Project, manifest: &Manifest, tools: &Tools) -> Result<Compiled, BuildError> {
+pub(super) fn compile(
+    project: &Project,
+    manifest: &Manifest,
+    tools: &Tools,
+    watch: Watch<'_>,
+) -> Result<Compiled, BuildError> {
     let source_digest = source::digest(&project.dir, project.manifest_name())?;
     let main = project.main();
     let (Some(folder), Some(module)) = (main.parent().filter(|_| main.is_file()), main.file_stem()) else {
@@ -23,7 +28,7 @@ pub(super) fn compile(project: &Project, manifest: &Manifest, tools: &Tools) -> 
         error,
     })?;
     let component = out.path().join("policy.wasm");
-    let mut python = tools.componentize_py(&project.dir)?;
+    let mut python = tools.componentize_py(&project.dir, watch)?;
     python
         .current_dir(out.path())
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -38,6 +43,7 @@ pub(super) fn compile(project: &Project, manifest: &Manifest, tools: &Tools) -> 
         .arg(module)
         .arg("-o")
         .arg(&component);
+    watch(BuildStep::Compiling { by: "componentize-py" });
     step::answer(&mut python, COMPILE).map_err(|error| BuildError::Step {
         main: main.clone(),
         error,

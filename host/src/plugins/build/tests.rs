@@ -167,7 +167,10 @@ fn a_section_is_taken_out_without_a_trace() {
 #[test]
 fn a_folder_without_a_crate_is_refused_with_words() {
     let folder = tempfile::tempdir().unwrap();
-    let error = build(folder.path(), None, &Tools::default()).err().unwrap().to_string();
+    let error = build(folder.path(), None, &Tools::default(), &mut |_| {})
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("holds no Cargo.toml and no policy.json"), "{error}");
 }
 

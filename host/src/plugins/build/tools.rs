@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::step::{self, StepError};
+use super::{BuildStep, Watch};
 
 /// The version of npm's `@bytecodealliance/jco`.
 pub const JCO: &str = "1.35.0";
@@ -69,7 +70,7 @@ impl Tools {
     /// # Errors
     ///
     /// Says what to install.
-    pub fn jco(&self, dir: &Path) -> Result<Command, ToolError> {
+    pub fn jco(&self, dir: &Path, watch: Watch<'_>) -> Result<Command, ToolError> {
         let mut node = Command::new("node");
         let version =
             step::answer(node.arg("--version"), VERSION).map_err(|error| ToolError::NoNode(error.to_string()))?;
@@ -84,7 +85,7 @@ impl Tools {
         let jco = match own {
             Some(jco) => jco,
             None => self
-                .installed(&format!("jco-{JCO}-{COMPONENTIZE_QJS}"), install_jco)?
+                .installed(&format!("jco-{JCO}-{COMPONENTIZE_QJS}"), install_jco, watch)?
                 .join("node_modules/.bin/jco"),
         };
         Ok(Command::new(jco))
@@ -95,7 +96,7 @@ impl Tools {
     /// # Errors
     ///
     /// Says what to install.
-    pub fn componentize_py(&self, dir: &Path) -> Result<Command, ToolError> {
+    pub fn componentize_py(&self, dir: &Path, watch: Watch<'_>) -> Result<Command, ToolError> {
         let active = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from);
         let own = active
             .into_iter()
@@ -105,14 +106,23 @@ impl Tools {
         let program = match own {
             Some(program) => program,
             None => self
-                .installed(&format!("componentize-py-{COMPONENTIZE_PY}"), install_componentize_py)?
+                .installed(
+                    &format!("componentize-py-{COMPONENTIZE_PY}"),
+                    install_componentize_py,
+                    watch,
+                )?
                 .join("bin/componentize-py"),
         };
         Ok(Command::new(program))
     }
 
     /// The folder of one installation, made when it is not there. Builds that start together install once.
-    fn installed(&self, name: &str, install: fn(&Path) -> Result<(), ToolError>) -> Result<PathBuf, ToolError> {
+    fn installed(
+        &self,
+        name: &str,
+        install: fn(&Path) -> Result<(), ToolError>,
+        watch: Watch<'_>,
+    ) -> Result<PathBuf, ToolError> {
         let folder = self.folder()?;
         let (dir, lock) = (folder.join(name), folder.join(format!("{name}.lock")));
         let wrong = |path: &Path| {
@@ -136,7 +146,10 @@ impl Tools {
                 fs::remove_dir_all(&dir).map_err(wrong(&dir))?;
             }
             fs::create_dir_all(&dir).map_err(wrong(&dir))?;
-            eprintln!("installing {name} into {}", dir.display());
+            watch(BuildStep::Installing {
+                tool: name.to_owned(),
+                dir: dir.clone(),
+            });
             install(&dir)?;
             fs::write(dir.join(WHOLE), "").map_err(wrong(&dir))?;
         }

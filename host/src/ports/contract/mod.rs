@@ -232,7 +232,7 @@ mod coverage {
         ),
     ];
 
-    const CHECKS: [&str; 15] = [
+    const CHECKS: [&str; 16] = [
         include_str!("board.rs"),
         include_str!("buckets.rs"),
         include_str!("fleet/mod.rs"),
@@ -245,6 +245,7 @@ mod coverage {
         include_str!("refresh.rs"),
         include_str!("releases.rs"),
         include_str!("sessions.rs"),
+        include_str!("sessions/many.rs"),
         include_str!("sessions_race.rs"),
         include_str!("wakeups.rs"),
         include_str!("zones.rs"),

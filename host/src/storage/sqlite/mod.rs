@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection as _, Row, Sqlite, SqlitePool, Transaction};
 
 use crate::ports::storage::{PoolUse, Result, SchemaVersions, Storage, StorageError, StorageHealth};
 use crate::storage::{APPLIED, pool_use, versions};
@@ -34,6 +34,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long SQLite waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Takes the write lock at once.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// Prepared statements kept per connection; more than this module has.
 const STATEMENTS: usize = 256;
@@ -120,7 +123,29 @@ impl Database {
     /// Refuses when writes cannot be made durable any more.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         self.durable()?;
-        self.write.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+        match self.write.begin_with(BEGIN).await {
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.replace_writer().await.map_err(failed)?;
+                self.write.begin_with(BEGIN).await.map_err(failed)
+            }
+            begun => begun.map_err(failed),
+        }
+    }
+
+    /// Has another connection write. On a full disk SQLite ends a transaction by itself; the driver goes on counting one that is
+    /// not there, and would begin no other.
+    async fn replace_writer(&self) -> sqlx::Result<()> {
+        // One that has the database open, so that its log stays the same file meanwhile.
+        let mut reader = self.read.acquire().await?;
+        sqlx::query("SELECT count(*) FROM sqlite_schema")
+            .execute(&mut *reader)
+            .await?;
+        let writer = self.write.acquire().await?;
+        // Whoever has the only connection has no transaction on it. Somebody else may have been here before.
+        if writer.is_in_transaction() {
+            writer.close().await?;
+        }
+        Ok(())
     }
 
     /// Commits, and returns when that is on disk. The connection is free for the next writer meanwhile.

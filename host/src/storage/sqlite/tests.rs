@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::open;
+use super::{BEGIN, failed, open, reach};
 use crate::domain::host::{HostStatus, Measurements};
 use crate::domain::session::SessionStatus;
 use crate::ports::contract::{NOW, a_host, a_session, a_zone, done, key, new_session, storage_contract};
@@ -19,6 +19,46 @@ async fn empty() -> (Storage, TempDir) {
 }
 
 storage_contract!(super::empty);
+
+#[tokio::test]
+async fn a_full_disk_fails_writes_only_as_long_as_it_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = reach(&folder.path().join("p2p.db"), 1).await.unwrap();
+    let most = async |pages: &str| {
+        let pragma = format!("PRAGMA max_page_count = {pages}");
+        let set = sqlx::raw_sql(sqlx::AssertSqlSafe(pragma))
+            .execute(&database.write)
+            .await;
+        set.unwrap();
+    };
+    let fill = async || {
+        let mut tx = database.begin().await?;
+        let filled = sqlx::raw_sql("INSERT INTO filler VALUES (randomblob(1000000))");
+        filled.execute(&mut *tx).await.map_err(failed)?;
+        database.commit(tx).await
+    };
+    let table = sqlx::raw_sql("CREATE TABLE filler (content BLOB)").execute(&database.write);
+    table.await.unwrap();
+    // The same error as of a full disk; the bound is that of one connection.
+    for _ in 0..3 {
+        most("1").await;
+        let error = fill().await.unwrap_err();
+        assert!(matches!(error, StorageError::Unavailable(_)), "{error:?}");
+        let begun = database.write.begin_with(BEGIN).await.err();
+        assert!(
+            matches!(begun, Some(sqlx::Error::InvalidSavePointStatement)),
+            "the driver mends it now: {begun:?}"
+        );
+        assert!(database.begin().await.is_ok(), "the next one may write");
+    }
+    most("1000000").await;
+    fill().await.unwrap();
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM filler")
+        .fetch_one(&database.read)
+        .await
+        .unwrap();
+    assert_eq!(rows, 1);
+}
 
 #[tokio::test]
 async fn reopening_shows_all_again() {

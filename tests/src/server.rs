@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::certificates::Certificates;
 use crate::client::Client;
 use crate::postgres::{self, Database};
 use crate::redis::Redis;
@@ -48,6 +49,8 @@ pub struct Options {
     database: Option<Arc<Database>>,
     /// With `TEST_LIVE=redis`: the server's own Redis.
     redis: Option<Arc<Redis>>,
+    /// With these, HTTPS is spoken.
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Default for Options {
@@ -67,6 +70,7 @@ impl Default for Options {
             env_file: String::new(),
             database: None,
             redis: None,
+            certificates: None,
         }
     }
 }
@@ -98,6 +102,16 @@ impl Options {
     pub fn settings(mut self, text: &str) -> Self {
         text.clone_into(&mut self.env_file);
         self
+    }
+
+    /// Serves over TLS, and has clients of the server trust its authority.
+    #[must_use]
+    pub fn tls(self, certificates: &Arc<Certificates>) -> Self {
+        let mut this = self
+            .env("TLS_CERT_FILE", certificates.certificate().display())
+            .env("TLS_KEY_FILE", certificates.key().display());
+        this.certificates = Some(Arc::clone(certificates));
+        this
     }
 
     /// With `TEST_STORAGE=postgres` and no `DATABASE_URL`: a fresh database of PostgreSQL.
@@ -298,7 +312,16 @@ impl Server {
     /// A client without a credential.
     #[must_use]
     pub fn anonymous(&self) -> Client {
-        Client::new(&self.address)
+        match &self.options.certificates {
+            Some(certificates) => Client::over_tls(&self.address, certificates),
+            None => Client::new(&self.address),
+        }
+    }
+
+    /// The certificates of a server that speaks TLS.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.options.certificates.as_deref()
     }
 
     /// A client with the API key.
@@ -445,9 +468,10 @@ fn wait_for_end(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-/// The address in a line that says `listening … http://ADDRESS`.
+/// The address in a line that says `listening on http://ADDRESS`, or `https`.
 fn address_in(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("listening on http://")?;
+    let (_, rest) = line.split_once("listening on http")?;
+    let (_, rest) = rest.split_once("://")?;
     let address: String = rest
         .chars()
         .take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':'))

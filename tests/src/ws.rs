@@ -1,20 +1,28 @@
 //! A signaling client: one WebSocket, JSON messages, every wait with an end.
 
 use futures_util::{SinkExt, StreamExt};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_tungstenite::tungstenite::{Error, http};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::certificates::Certificates;
 use crate::client::Client;
 use crate::server::{API_KEY, Server};
 use crate::wait::within;
 
+/// What a WebSocket runs over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// An open signaling socket.
 pub struct Ws {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<Box<dyn Stream>>,
     protocol: Option<String>,
 }
 
@@ -29,11 +37,19 @@ impl Ws {
     pub async fn try_open(server: &Server, query: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
         let mark = if query.is_empty() { "" } else { "?" };
         let url = format!("ws://{}/api/v1/signaling/ws{mark}{query}", server.address());
-        Self::try_open_url(&url, headers).await
+        Self::try_open_with(&url, headers, server.certificates()).await
     }
 
-    /// Opens a socket at any address.
+    /// Opens a socket at any address, without TLS.
     pub async fn try_open_url(url: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        Self::try_open_with(url, headers, None).await
+    }
+
+    async fn try_open_with(
+        url: &str,
+        headers: &[(&str, &str)],
+        certificates: Option<&Certificates>,
+    ) -> Result<Self, u16> {
         let mut request = url.into_client_request().expect("a URL");
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().expect("a header name");
@@ -41,7 +57,9 @@ impl Ws {
                 .headers_mut()
                 .insert(name, value.parse().expect("a header value"));
         }
-        match within("the upgrade", tokio_tungstenite::connect_async(request)).await {
+        let address = request.uri().authority().expect("an address").to_string();
+        let upgrade = async { client_async(request, dial(&address, certificates).await).await };
+        match within("the upgrade", upgrade).await {
             Ok((stream, response)) => {
                 let protocol = response.headers().get("sec-websocket-protocol");
                 Ok(Self {
@@ -182,4 +200,15 @@ impl Ws {
     pub async fn close(mut self) {
         self.stream.close(None).await.ok();
     }
+}
+
+async fn dial(address: &str, certificates: Option<&Certificates>) -> Box<dyn Stream> {
+    let tcp = TcpStream::connect(address).await.expect("a connection");
+    tcp.set_nodelay(true).expect("a socket");
+    let Some(certificates) = certificates else {
+        return Box::new(tcp);
+    };
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connector = TlsConnector::from(certificates.client());
+    Box::new(connector.connect(name, tcp).await.expect("a handshake"))
 }

@@ -14,6 +14,7 @@ pub mod openapi;
 pub mod router;
 pub mod routes;
 pub mod state;
+pub mod trust;
 
 pub use router::{openapi_document, router};
 

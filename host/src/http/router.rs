@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::console;
 use super::metrics::HttpMetrics;
 use super::middleware::guard::{Guard, guard};
-use super::middleware::{cors, path::OneSpelling};
+use super::middleware::{cors::ByPages, path::OneSpelling};
 use super::openapi;
 use super::routes::{auth, decisions, docs, health, hosts, monitoring, plugins, releases, root, sessions, zones};
 use super::state::HttpState;
@@ -123,9 +123,8 @@ fn json_text<S: Clone + Send + Sync + 'static>(text: Bytes) -> MethodRouter<S> {
 /// The whole HTTP service. Serve it with connect info: the rate limit counts by the socket's address.
 ///
 /// # Errors
-/// When a metric's name is taken, or an origin of `CORS_ORIGINS` cannot stand in a header.
+/// When a metric's name is taken.
 pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
-    let cors = cors::layer(&state.app.config.security.cors_origins)?;
     let (routes, document) = documented(&state.app.config.service.version);
     let document = Bytes::from(document.to_json()?);
     let signaling = Bytes::from(asyncapi::document(&state.app.config.service.version)?);
@@ -139,9 +138,6 @@ pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
         .merge(docs::routes())
         .merge(console::routes())
         .layer(axum::middleware::from_fn_with_state(guard_state, guard));
-    let routes = match cors {
-        Some(cors) => routes.layer(cors),
-        None => routes,
-    };
-    Ok(Router::new().fallback_service(OneSpelling(routes.with_state(state))))
+    let routes = ByPages::new(routes.with_state(state.clone()), state);
+    Ok(Router::new().fallback_service(OneSpelling(routes)))
 }

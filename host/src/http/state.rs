@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
 use crate::http::console::Console;
+use crate::http::trust::Trust;
 use crate::plugins::PluginRuntime;
 use crate::signaling::hub::Hub;
 
@@ -16,6 +17,7 @@ use crate::signaling::hub::Hub;
 pub struct HttpState {
     pub app: Arc<App>,
     pub auth: Authenticator,
+    pub trust: Trust,
     pub limiter: Arc<Limiter>,
     pub hub: Arc<Hub>,
     pub plugins: Arc<PluginRuntime>,

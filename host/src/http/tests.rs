@@ -14,6 +14,7 @@ use super::console::Console;
 use super::error::PROBLEM_JSON;
 use super::router::{router, table};
 use super::state::HttpState;
+use super::trust::Trust;
 use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
@@ -108,6 +109,7 @@ impl Service {
         let state = Arc::new(HttpState {
             console: Console::new(&config.security, clock.clone()),
             auth: Authenticator::new(&config.security, clock),
+            trust: Trust::new(&config).unwrap(),
             app,
             limiter: Arc::new(limiter),
             hub,

@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::client::install_crypto;
 
@@ -75,12 +79,20 @@ impl Certificates {
         self.folder.path().join("server.key")
     }
 
+    /// A connection to a server with a certificate of this authority.
+    pub async fn connect(&self, address: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(self.client()).connect(name, tcp).await
+    }
+
     /// What a client needs that trusts this authority and no other.
     #[must_use]
     pub fn client(&self) -> Arc<ClientConfig> {
         install_crypto();
         let mut roots = RootCertStore::empty();
-        let authority = rustls::pki_types::CertificateDer::from_pem_file(self.authority()).expect("a certificate");
+        let authority = CertificateDer::from_pem_file(self.authority()).expect("a certificate");
         roots.add(authority).expect("an authority");
         let config = ClientConfig::builder().with_root_certificates(roots);
         Arc::new(config.with_no_client_auth())

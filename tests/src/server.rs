@@ -125,6 +125,16 @@ impl Options {
         self
     }
 
+    /// With `TEST_TLS=1`: HTTPS.
+    fn with_tls(self) -> Self {
+        let wanted = std::env::var("TEST_TLS").is_ok_and(|tls| tls == "1");
+        if wanted && self.certificates.is_none() {
+            self.tls(&Arc::new(Certificates::new()))
+        } else {
+            self
+        }
+    }
+
     /// With `TEST_LIVE=redis` and no `REDIS_URL`: a Redis of its own.
     fn with_live(mut self) -> Self {
         let in_redis = std::env::var("TEST_LIVE").is_ok_and(|live| live == "redis");
@@ -139,7 +149,7 @@ impl Options {
     /// Starts a server in a fresh data folder and waits until it listens.
     #[must_use]
     pub fn start(self) -> Server {
-        let this = self.with_storage().with_live();
+        let this = self.with_storage().with_live().with_tls();
         let home = tempfile::Builder::new()
             .prefix("p2p-black-box-")
             .tempdir()

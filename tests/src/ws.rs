@@ -1,11 +1,9 @@
 //! A signaling client: one WebSocket, JSON messages, every wait with an end.
 
 use futures_util::{SinkExt, StreamExt};
-use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_tungstenite::tungstenite::{Error, http};
@@ -203,12 +201,8 @@ impl Ws {
 }
 
 async fn dial(address: &str, certificates: Option<&Certificates>) -> Box<dyn Stream> {
-    let tcp = TcpStream::connect(address).await.expect("a connection");
-    tcp.set_nodelay(true).expect("a socket");
-    let Some(certificates) = certificates else {
-        return Box::new(tcp);
-    };
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connector = TlsConnector::from(certificates.client());
-    Box::new(connector.connect(name, tcp).await.expect("a handshake"))
+    match certificates {
+        Some(certificates) => Box::new(certificates.connect(address).await.expect("a handshake")),
+        None => Box::new(TcpStream::connect(address).await.expect("a connection")),
+    }
 }

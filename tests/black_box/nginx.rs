@@ -38,6 +38,7 @@ async fn ask_for(nginx: &Nginx, path: &str, from: &str, forged: Option<&str>) ->
 
 fn limited() -> Options {
     let options = Options::default()
+        .plain()
         .env("RATE_LIMIT_ENABLED", "true")
         .env("RATE_LIMIT_API_REQUESTS", 3);
     // Nothing comes back while the test runs.
@@ -139,6 +140,7 @@ async fn a_node_drains_without_one_failed_request() {
     let database = format!("sqlite:{}", folder.path().join("shared.db").display());
     let node = || {
         let options = Options::default()
+            .plain()
             .env("REDIS_URL", redis.url())
             .env("DATABASE_URL", &database);
         options.env("SHUTDOWN_GRACE_SECONDS", 4).start()
@@ -210,6 +212,7 @@ async fn systemd_is_told_how_the_service_is() {
         String::from_utf8_lossy(&said[..length]).into_owned()
     };
     let options = Options::default()
+        .plain()
         .env("NOTIFY_SOCKET", path.display())
         .env("WATCHDOG_USEC", 200_000);
     let mut server = options.start();

@@ -226,7 +226,7 @@ async fn sighup_exchanges_the_certificate_for_new_connections() {
 #[tokio::test]
 async fn tls_itself_is_turned_on_by_a_restart() {
     let certificates = certificates();
-    let server = Options::default().start();
+    let server = Options::default().plain().start();
     let line = server.write_settings(&format!(
         "TLS_CERT_FILE={}\nTLS_KEY_FILE={}\n",
         certificates.certificate().display(),

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use crate::certificates::Certificates;
 use crate::client::Client;
@@ -51,6 +53,8 @@ pub struct Options {
     redis: Option<Arc<Redis>>,
     /// With these, HTTPS is spoken.
     certificates: Option<Arc<Certificates>>,
+    /// Plain HTTP even with `TEST_TLS=1`.
+    plain: bool,
 }
 
 impl Default for Options {
@@ -71,6 +75,7 @@ impl Default for Options {
             database: None,
             redis: None,
             certificates: None,
+            plain: false,
         }
     }
 }
@@ -114,6 +119,13 @@ impl Options {
         this
     }
 
+    /// Serves plain HTTP in any case.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
     /// With `TEST_STORAGE=postgres` and no `DATABASE_URL`: a fresh database of PostgreSQL.
     fn with_storage(mut self) -> Self {
         if std::env::var("TEST_STORAGE").is_ok_and(|kind| kind == "postgres") && !self.env.contains_key("DATABASE_URL")
@@ -128,7 +140,7 @@ impl Options {
     /// With `TEST_TLS=1`: HTTPS.
     fn with_tls(self) -> Self {
         let wanted = std::env::var("TEST_TLS").is_ok_and(|tls| tls == "1");
-        if wanted && self.certificates.is_none() {
+        if wanted && !self.plain && self.certificates.is_none() {
             self.tls(&Arc::new(Certificates::new()))
         } else {
             self
@@ -227,6 +239,10 @@ impl Log {
             .collect()
     }
 }
+
+/// A connection, over TLS or not.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// A running coordinator. Killed when dropped.
 #[derive(Debug)]
@@ -328,10 +344,12 @@ impl Server {
         }
     }
 
-    /// The certificates of a server that speaks TLS.
-    #[must_use]
-    pub fn certificates(&self) -> Option<&Certificates> {
-        self.options.certificates.as_deref()
+    /// A bare connection, over TLS when the server speaks it.
+    pub async fn connect(&self) -> Box<dyn Stream> {
+        match &self.options.certificates {
+            Some(certificates) => Box::new(certificates.connect(&self.address).await.expect("a handshake")),
+            None => Box::new(TcpStream::connect(&self.address).await.expect("a connection")),
+        }
     }
 
     /// A client with the API key.

@@ -22,6 +22,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HANDSHAKES: usize = 1024;
 /// For the client to end its half, so that what was said last is not lost to a reset.
 const LINGER: Duration = Duration::from_millis(500);
+/// Bytes of it that are taken meanwhile.
+const LINGER_BYTES: u64 = 256 * 1024;
 /// What every TLS connection begins with: a record of the handshake.
 const HANDSHAKE_RECORD: u8 = 22;
 /// For clients that speak plain HTTP here.
@@ -121,7 +123,8 @@ async fn send_to_https(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 /// Waits for the client's end, for a moment. The own half is closed already.
-async fn linger(mut stream: TcpStream) {
+async fn linger(stream: TcpStream) {
+    let mut stream = stream.take(LINGER_BYTES);
     let ending = async {
         let mut unheard = [0; 1024];
         while stream.read(&mut unheard).await.is_ok_and(|read| read > 0) {}

@@ -148,3 +148,6 @@ impl Tunnel<'_> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,7 @@ async fn limits_go_by_the_real_address_and_no_header_dodges_them() {
 
 #[tokio::test]
 async fn http_and_websockets_go_through() {
-    let server = Server::start();
+    let server = Options::default().plain().start();
     let nginx = Nginx::start(&[&server]);
     let operator = Client::new(nginx.address()).with_api_key(API_KEY);
     let made = session(&operator, "nginx", "alice", &["p1", "p2"]).await;

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -33,6 +34,8 @@ const WRONG_SCHEME: &str = r#"{"type":"about:blank","title":"Bad Request","statu
 pub struct Tls {
     config: ArcSwap<TlsConfig>,
     handshakes: Semaphore,
+    /// There was no pair of sockets for the last connection.
+    short: AtomicBool,
 }
 
 impl Tls {
@@ -42,6 +45,7 @@ impl Tls {
         Arc::new(Self {
             config: ArcSwap::from_pointee(config.clone()),
             handshakes: Semaphore::new(HANDSHAKES),
+            short: AtomicBool::new(false),
         })
     }
 
@@ -93,9 +97,12 @@ pub(super) async fn connection(
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS"),
         Err(_) => return tracing::debug!(%peer, "no TLS in time"),
     };
-    let (near, far) = match tunnel::pair() {
+    let pair = tunnel::pair();
+    let short = tls.short.swap(pair.is_err(), Ordering::Relaxed);
+    let (near, far) = match pair {
         Ok(pair) => pair,
-        Err(error) => return tracing::warn!(%error, "no sockets for a TLS connection"),
+        Err(_) if short => return,
+        Err(error) => return tracing::error!(%error, "cannot serve connections with TLS"),
     };
     let cut = serving.cut.clone();
     // The only one to set it.
@@ -131,3 +138,6 @@ async fn linger(stream: TcpStream) {
     };
     let _ = tokio::time::timeout(LINGER, ending).await;
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -10,17 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::client;
 
+use super::super::tls::tests::settings;
 use super::*;
-use crate::config::{self, Mode, Source, TlsConfig};
-
-fn settings(certificates: &Certificates) -> TlsConfig {
-    let file = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
-    let (cert, key) = (file(certificates.certificate()), file(certificates.key()));
-    let source = Source::of(&[("TLS_CERT_FILE", &cert), ("TLS_KEY_FILE", &key)], &[]);
-    let (config, report) = config::load(&source, Mode::Check);
-    let config = config.unwrap_or_else(|| panic!("{:?}", report.problems));
-    config.server.tls.unwrap()
-}
 
 /// A client, the service's end, and the tunnel between the two.
 async fn tunnel() -> (client::TlsStream<TcpStream>, TcpStream, JoinHandle<bool>) {

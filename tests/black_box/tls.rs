@@ -5,7 +5,7 @@ use std::sync::Arc;
 use p2p_coordinator_tests::server::API_KEY;
 use p2p_coordinator_tests::shapes::{session, unique};
 use p2p_coordinator_tests::wait::within;
-use p2p_coordinator_tests::{Certificates, Options, Server, Ws};
+use p2p_coordinator_tests::{Certificates, Options, Server, Ws, eventually};
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -87,16 +87,12 @@ async fn the_console_knows_that_it_is_https_and_who_asks() {
     let wrong = body("wrong");
     let refused = page.absolute(Method::POST, "/console/sign-in", Some(&wrong)).await;
     assert_eq!(refused.status, 401);
-    let line = server
-        .log()
-        .lines()
-        .find(|line| line.contains("was refused"))
-        .map(str::to_owned);
-    assert!(
-        line.is_some_and(|line| line.contains("ip=127.0.0.1")),
-        "{}",
-        server.log()
-    );
+    let line = eventually("the refusal is in the log", || async {
+        let log = server.log();
+        log.lines().find(|line| line.contains("was refused")).map(str::to_owned)
+    })
+    .await;
+    assert!(line.contains("ip=127.0.0.1"), "{line}");
 }
 
 #[tokio::test]

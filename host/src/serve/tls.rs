@@ -78,7 +78,7 @@ pub(super) async fn connection(
     let (peer, stop) = (serving.peer, serving.stop.clone());
     let handshake = async {
         match first_byte(&stream).await? {
-            Some(HANDSHAKE_RECORD) => tls.accept(stream).await.map(Some),
+            Some(HANDSHAKE_RECORD) => tls.accept(stream).await.map(|stream| Some(Box::new(stream))),
             Some(b'A'..=b'Z') => {
                 send_to_https(&mut stream).await?;
                 linger(stream).await;
@@ -87,8 +87,9 @@ pub(super) async fn connection(
             _ => Ok(None),
         }
     };
+    // In boxes, so that what lives long is small.
     let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HANDSHAKE, handshake) => shaken,
+        shaken = tokio::time::timeout(HANDSHAKE, Box::pin(handshake)) => shaken,
         () = stop.cancelled() => return,
     };
     let stream = match shaken {

@@ -39,7 +39,7 @@ pub(super) fn pair() -> io::Result<(TcpStream, UnixStream)> {
 
 /// Moves bytes until both sides are done, the client is gone, or it does not take the last of them. Gives the stream back after
 /// an end in good order, with its own half closed.
-pub(super) async fn run(mut tls: TlsStream<TcpStream>, plain: UnixStream) -> Option<TcpStream> {
+pub(super) async fn run(mut tls: Box<TlsStream<TcpStream>>, plain: UnixStream) -> Option<TcpStream> {
     let mut tunnel = Tunnel {
         tls: &mut tls,
         plain: &plain,

@@ -116,3 +116,11 @@ async fn an_answer_without_an_end_that_nobody_reads_is_cut() {
     server.end().await;
     drop(client);
 }
+
+#[test]
+fn the_task_of_an_idle_connection_is_small() {
+    fn size<F: Future, A, B, C, D, E>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+    assert!(size(connection) < 2048, "{}", size(connection));
+}

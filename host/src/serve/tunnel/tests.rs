@@ -22,7 +22,7 @@ async fn tunnel() -> (client::TlsStream<TcpStream>, TcpStream, JoinHandle<bool>)
     let accepting = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
     let (client, accepted) = tokio::join!(certificates.connect(&address), accepting);
     let (near, far) = pair().unwrap();
-    let moving = tokio::spawn(async move { run(accepted, far).await.is_some() });
+    let moving = tokio::spawn(async move { run(Box::new(accepted), far).await.is_some() });
     (client.unwrap(), near, moving)
 }
 

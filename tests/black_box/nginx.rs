@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use p2p_coordinator_tests::nginx::Nginx;
 use p2p_coordinator_tests::server::API_KEY;
 use p2p_coordinator_tests::shapes::{session, zone};
-use p2p_coordinator_tests::{Client, Options, Redis, Server, Ws, eventually};
+use p2p_coordinator_tests::{Client, Options, Redis, Ws, eventually};
 use serde_json::json;
 
 /// Asks through nginx from this address, with what a client may write itself.

@@ -196,20 +196,19 @@ async fn origins_and_proxies_change_without_a_restart() {
     let page = server.anonymous().with_header("sec-fetch-site", "same-origin");
     let page = page.with_header("x-forwarded-for", "203.0.113.9");
     let wrong = json!({ "api_key": "wrong" });
-    let mut refusals = 0;
-    for (settings, address) in [
+    let cases = [
         ("", "127.0.0.1"),
         ("TRUSTED_PROXIES=127.0.0.0/8\n", "203.0.113.9"),
         ("TRUSTED_PROXIES=10.0.0.0/8\n", "127.0.0.1"),
-    ] {
+    ];
+    for (number, (settings, address)) in cases.into_iter().enumerate() {
         server.write_settings(settings);
         let refused = page.absolute(Method::POST, "/console/sign-in", Some(&wrong)).await;
         assert_eq!(refused.status, 401);
-        refusals += 1;
         let line = eventually("the refusal is in the log", || async {
             let log = server.log();
             let mut told = log.lines().filter(|line| line.contains("was refused"));
-            told.nth(refusals - 1).map(str::to_owned)
+            told.nth(number).map(str::to_owned)
         })
         .await;
         assert!(line.contains(&format!("ip={address}")), "{settings}: {line}");

@@ -9,6 +9,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,8 +24,10 @@ const CHUNK: usize = 16 * 1024;
 const CHUNKS_IN_A_ROW: u32 = 16;
 /// Bytes on their way from one end of the pair to the other, for each direction; the system doubles it for its own needs.
 const SEND_BUFFER: usize = 64 * 1024;
-/// For the client to take what was said last, once the service has closed its end.
+/// For the client to take some of what was said last, once the service has closed its end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Times that it gets it, as long as it takes some.
+const LAST_TIMES: u32 = 12;
 
 /// Two connected sockets: the end to serve, which works as any TCP stream does, and the end of the tunnel.
 pub(super) fn pair() -> io::Result<(TcpStream, UnixStream)> {
@@ -40,15 +43,23 @@ pub(super) fn pair() -> io::Result<(TcpStream, UnixStream)> {
 /// Moves bytes until both sides are done, the client is gone, or it does not take the last of them. Gives the stream back after
 /// an end in good order, with its own half closed.
 pub(super) async fn run(mut tls: Box<TlsStream<TcpStream>>, plain: UnixStream) -> Option<TcpStream> {
+    let moved = AtomicBool::new(false);
     let mut tunnel = Tunnel {
         tls: &mut tls,
         plain: &plain,
+        moved: &moved,
         heard: false,
         rest: Vec::new(),
     };
     let last_words = async {
         closed(&plain).await;
-        tokio::time::sleep(LAST_WORDS).await;
+        for _ in 0..LAST_TIMES {
+            moved.store(false, Ordering::Relaxed);
+            tokio::time::sleep(LAST_WORDS).await;
+            if !moved.load(Ordering::Relaxed) {
+                break;
+            }
+        }
     };
     let ended = tokio::select! {
         ended = poll_fn(|cx| tunnel.poll(cx)) => ended.is_ok(),
@@ -66,6 +77,8 @@ async fn closed(plain: &UnixStream) {
 struct Tunnel<'a> {
     tls: &'a mut TlsStream<TcpStream>,
     plain: &'a UnixStream,
+    /// The client has taken something, so that more could be read for it.
+    moved: &'a AtomicBool,
     /// The client has said its last, or nobody listens to it.
     heard: bool,
     /// What the client has not taken yet.
@@ -140,6 +153,7 @@ impl Tunnel<'_> {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Some(0)),
                 Err(error) => Err(error),
             })?;
+            self.moved.store(true, Ordering::Relaxed);
             if read == Some(0) {
                 return Pin::new(&mut *self.tls).poll_shutdown(cx);
             }

@@ -317,6 +317,13 @@ impl Server {
         &self.address
     }
 
+    /// The whole address of a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        let scheme = self.options.certificates.as_ref().map_or("http", |_| "https");
+        format!("{scheme}://{}{path}", self.address)
+    }
+
     /// The process's number.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -25,6 +25,7 @@ use crate::domain::clock::{SharedClock, SystemClock};
 use crate::http::answer::Written;
 use crate::http::console::Console;
 use crate::http::state::HttpState;
+use crate::http::trust::Trust;
 use crate::lifecycle::{self, Asked, Signals};
 use crate::npcs::HttpNpcSource;
 use crate::plugins::PluginRuntime;
@@ -33,6 +34,7 @@ use crate::ports::live::Live;
 use crate::ports::npc_source::NpcSource;
 use crate::ports::storage::Storage;
 use crate::reload::Reload;
+use crate::serve::Tls;
 use crate::signaling::hub::{Hub, HubLimits};
 use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics::Metrics;
@@ -97,7 +99,7 @@ async fn serve_until_signal(config: Config, reload: &mut Reload) -> anyhow::Resu
             Asked::Stop(signal) => break signal,
             Asked::Reload => {
                 lifecycle::tell_reloading();
-                tokio::task::block_in_place(|| reload.run(&service.state.auth, &service.state.console));
+                tokio::task::block_in_place(|| reload.run(&service.state, service.tls.as_deref()));
                 lifecycle::tell_manager("READY=1");
             }
         }
@@ -114,6 +116,8 @@ struct Service {
     config: Arc<Config>,
     state: Arc<HttpState>,
     connections: TaskTracker,
+    /// The certificate, when PORT speaks HTTPS.
+    tls: Option<Arc<Tls>>,
     /// What keeps this node in the fleet, until its last peer is gone.
     fleet: [AbortHandle; 2],
 }
@@ -171,6 +175,7 @@ impl Service {
         let state = HttpState {
             console: Console::new(&config.security, clock.clone()),
             auth: Authenticator::new(&config.security, clock),
+            trust: Trust::new(&config)?,
             app,
             limiter: Arc::new(limiter),
             hub,
@@ -182,6 +187,7 @@ impl Service {
         let state = Arc::new(state);
         let keeper = tokio::spawn(signaling::keeper::keep(state.clone())).abort_handle();
         Ok(Self {
+            tls: config.server.tls.as_ref().map(Tls::new),
             config,
             state,
             connections: TaskTracker::new(),
@@ -195,22 +201,29 @@ impl Service {
         let router = http::router(self.state.clone())?;
         let connections = self.connections.clone();
         let most = serve::bound(self.config.server.max_connections);
-        self.connections
-            .spawn(serve::run(listener, router, most, connections, stop.clone()));
+        self.connections.spawn(serve::run(
+            listener,
+            self.tls.clone(),
+            router,
+            most,
+            connections,
+            stop.clone(),
+        ));
         Ok(stop)
     }
 
     /// Says where the service is found; in development also what to try first.
     fn announce(&self, address: SocketAddr) {
         let service = &self.config.service;
-        tracing::info!(version = %service.version, "listening on http://{address}");
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        tracing::info!(version = %service.version, "listening on {scheme}://{address}");
         if service.environment != Environment::Development {
             return;
         }
         let url = match address {
-            SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("http://localhost:{}", v4.port()),
-            SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("http://localhost:{}", v6.port()),
-            other => format!("http://{other}"),
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("{scheme}://localhost:{}", v4.port()),
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("{scheme}://localhost:{}", v6.port()),
+            other => format!("{scheme}://{other}"),
         };
         tracing::info!(
             "console: {url}/console   API: {url}/docs   health: {url}/health   policies: {url}/api/v1/plugins"

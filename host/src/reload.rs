@@ -3,20 +3,26 @@
 
 use std::path::PathBuf;
 
-use crate::app::auth::Authenticator;
 use crate::config::{self, Mode, Source};
-use crate::http::console::Console;
+use crate::http::state::HttpState;
+use crate::http::trust::Trust;
+use crate::serve::Tls;
 use crate::telemetry::logs::Logs;
 
 /// What changes without a restart. The rest is built into the parts of the service when it starts.
-const TAKEN: [&str; 6] = [
+const TAKEN: [&str; 8] = [
     "JWT_SECRET_KEY",
     "JWT_SECRET_KEY_PREVIOUS",
     "COORDINATOR_API_KEY",
     "COORDINATOR_API_KEY_PREVIOUS",
+    "CORS_ORIGINS",
+    "TRUSTED_PROXIES",
     "LOG_LEVEL",
     "DEBUG",
 ];
+/// The same, while the service speaks TLS and is to go on with it.
+const TAKEN_WITH_TLS: [&str; 2] = [CERTIFICATE, "TLS_KEY_FILE"];
+const CERTIFICATE: &str = "TLS_CERT_FILE";
 
 /// The settings that hold now, and where they are read from again.
 pub struct Reload {
@@ -32,8 +38,8 @@ impl Reload {
         Self { env_file, source, logs }
     }
 
-    /// Reads the settings again. The log says what came of it.
-    pub fn run(&mut self, auth: &Authenticator, console: &Console) {
+    /// Reads the settings again, and the files of the certificate when there is one in use. The log says what came of it.
+    pub fn run(&mut self, state: &HttpState, tls: Option<&Tls>) {
         let source = match Source::read(self.env_file.as_deref()) {
             Ok(source) => source,
             Err(error) => return tracing::error!("settings are not read again, all stays as it is: {error:#}"),
@@ -43,21 +49,29 @@ impl Reload {
             let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
             return tracing::error!("settings are not taken, all stays as it is: {}", problems.join("; "));
         };
-        if let Err(error) = self.logs.reload(&config.log) {
-            return tracing::error!("settings are not taken, all stays as it is: {error:#}");
+        let prepared = Trust::new(&config).and_then(|trust| self.logs.reload(&config.log).map(|()| trust));
+        match prepared {
+            Ok(trust) => state.trust.replace(trust),
+            Err(error) => return tracing::error!("settings are not taken, all stays as it is: {error:#}"),
         }
-        auth.replace(&config.security);
-        console.sessions.replace(&config.security);
+        state.auth.replace(&config.security);
+        state.console.sessions.replace(&config.security);
         for warning in &report.warnings {
             tracing::warn!("{warning}");
         }
+        let mut changes = self.source.changes(&source);
+        let mut taken = TAKEN.to_vec();
+        if let (Some(tls), Some(config)) = (tls, &config.server.tls) {
+            taken.extend(TAKEN_WITH_TLS);
+            // A certificate is renewed in its place more often than it moves.
+            if tls.replace(config) && !changes.iter().any(|name| TAKEN_WITH_TLS.contains(&&**name)) {
+                changes.push(CERTIFICATE.to_owned());
+            }
+        }
         // What needs a restart is named each time until there was one.
-        let (changed, needs_restart): (Vec<String>, Vec<String>) = self
-            .source
-            .changes(&source)
-            .into_iter()
-            .partition(|name| TAKEN.contains(&&**name));
-        self.source.take(&source, &TAKEN);
+        let (changed, needs_restart): (Vec<String>, Vec<String>) =
+            changes.into_iter().partition(|name| taken.contains(&&**name));
+        self.source.take(&source, &taken);
         tracing::info!(
             changed = list(&changed),
             needs_restart = list(&needs_restart),

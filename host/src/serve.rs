@@ -1,4 +1,9 @@
 //! Accepts connections and serves HTTP/1.1 on them, with limits on time and size before any handler runs. Knows no route.
+//!
+//! With a certificate, `tls` makes the handshake and `tunnel` hands on what is said: all else sees a plain socket.
+
+mod tls;
+mod tunnel;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,12 +17,13 @@ use axum::http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+pub use self::tls::Tls;
 use crate::config::ServerConfig;
 
 /// Connections the system holds until they are accepted.
@@ -34,13 +40,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Ends the connection that a request came by, whatever is still to be written on it. An extension of requests for a stream of
 /// events, whose answers have no end: a client that reads no more would hold their connection for as long as the drain takes.
 #[derive(Clone, Debug, Default)]
-pub struct Cut(Arc<OnceLock<AbortHandle>>);
+pub struct Cut(Arc<Tasks>);
+
+/// The tasks of one connection, each set by who spawns it.
+#[derive(Debug, Default)]
+struct Tasks {
+    serving: OnceLock<AbortHandle>,
+    tunnel: OnceLock<AbortHandle>,
+}
 
 impl Cut {
     /// Ends the connection at once.
     pub fn now(&self) {
-        if let Some(task) = self.0.get() {
-            task.abort();
+        for task in [&self.0.serving, &self.0.tunnel] {
+            if let Some(task) = task.get() {
+                task.abort();
+            }
         }
     }
 }
@@ -88,13 +103,27 @@ pub const fn bound(max_websockets: usize) -> usize {
     max_websockets.saturating_add(HEADROOM)
 }
 
-/// Serves until `stop` is cancelled; then connections finish the request in hand. Runs them on `connections`, at most `most`
-/// at one time. `service` has to be ready always.
-pub async fn run<S>(listener: TcpListener, service: S, most: usize, connections: TaskTracker, stop: CancellationToken)
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
+/// What answers the requests of connections: always ready, and cheap to clone.
+pub trait Answers:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+/// Serves until `stop` is cancelled; then connections finish the request in hand. Runs them on `connections`, at most `most`
+/// at one time; with `tls` they speak it, and WebSockets count too.
+pub async fn run(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    service: impl Answers,
+    most: usize,
+    connections: TaskTracker,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let mut turned_away: u64 = 0;
     let mut failing = false;
@@ -117,10 +146,30 @@ where
                     tracing::info!(turned_away, "connections are taken again");
                     turned_away = 0;
                 }
-                let cut = Cut::default();
-                let serving = connection(stream, peer, service.clone(), place, stop.clone(), cut.clone());
-                // The first one to set it.
-                let _ = cut.0.set(connections.spawn(serving).abort_handle());
+                // Small messages must not wait for each other.
+                let _ = stream.set_nodelay(true);
+                let serving = Serving {
+                    peer,
+                    service: service.clone(),
+                    stop: stop.clone(),
+                    cut: Cut::default(),
+                };
+                // Each handle is set this once.
+                let _ = match &tls {
+                    None => {
+                        let cut = serving.cut.clone();
+                        let task = async move {
+                            serving.run(stream).await;
+                            drop(place);
+                        };
+                        cut.0.serving.set(connections.spawn(task).abort_handle())
+                    }
+                    Some(tls) => {
+                        let cut = serving.cut.clone();
+                        let task = tls::connection(tls.clone(), stream, serving, connections.clone(), place);
+                        cut.0.tunnel.set(connections.spawn(task).abort_handle())
+                    }
+                };
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -142,43 +191,48 @@ fn concerns_one_connection(error: &std::io::Error) -> bool {
     )
 }
 
-/// Serves one connection. A WebSocket gives the place back with its upgrade: signaling has a bound of its own.
-async fn connection<S>(
-    stream: TcpStream,
+/// What one connection is served with.
+struct Serving<S> {
+    /// The client's own address.
     peer: SocketAddr,
     service: S,
-    _place: OwnedSemaphorePermit,
     stop: CancellationToken,
     cut: Cut,
-) where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    // Small messages must not wait for each other.
-    let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        if wants_events(request.headers()) {
-            request.extensions_mut().insert(cut.clone());
+}
+
+impl<S: Answers> Serving<S> {
+    /// Serves one connection, until it ends or becomes a WebSocket: signaling has a bound of its own for those.
+    async fn run(self, stream: TcpStream) {
+        let Self {
+            peer,
+            service,
+            stop,
+            cut,
+        } = self;
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            if wants_events(request.headers()) {
+                request.extensions_mut().insert(cut.clone());
+            }
+            service.clone().call(request.map(Body::new))
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "connection ended early");
         }
-        service.clone().call(request.map(Body::new))
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended early");
     }
 }
 
@@ -199,6 +253,7 @@ mod tests {
         ServerConfig {
             host: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
+            tls: None,
             shutdown_grace: Duration::from_secs(1),
             trusted_proxies: Vec::new(),
             max_connections: 1,
@@ -220,7 +275,7 @@ mod tests {
                 peer.ip().to_string()
             }),
         );
-        let server = tokio::spawn(run(listener, router, 2, connections.clone(), stop));
+        let server = tokio::spawn(run(listener, None, router, 2, connections.clone(), stop));
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -242,7 +297,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let server = tokio::spawn(run(listener, router, 1, TaskTracker::new(), stop.clone()));
+        let server = tokio::spawn(run(listener, None, router, 1, TaskTracker::new(), stop.clone()));
         let mut first = TcpStream::connect(address).await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
         let read = second.read(&mut [0]).await;
@@ -272,7 +327,7 @@ mod tests {
                 Body::from_stream(futures_util::stream::iter(std::iter::repeat_with(block)))
             }),
         );
-        let server = tokio::spawn(run(listener, router, 1, connections.clone(), stop.clone()));
+        let server = tokio::spawn(run(listener, None, router, 1, connections.clone(), stop.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();
         client
             .write_all(b"GET / HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n")

@@ -13,7 +13,7 @@ const KEY_FIELD: &str = "//input[@id='key']";
 const ENTER: &str = "\u{E007}";
 
 pub async fn sign_in(browser: &Browser, server: &Server) {
-    browser.open(&format!("http://{}/console", server.address())).await;
+    browser.open(&server.url("/console")).await;
     browser.sees("//h1[.='Sign in']").await;
     browser.type_into(KEY_FIELD, &format!("{API_KEY}{ENTER}")).await;
     browser.sees("//h1[.='Overview']").await;
@@ -24,7 +24,7 @@ pub async fn sign_in(browser: &Browser, server: &Server) {
 pub async fn is_clean(browser: &Browser, server: &Server) {
     let said = browser.console().await;
     assert!(said.is_empty(), "the page complained: {said:#?}");
-    let own = format!("http://{}/", server.address());
+    let own = server.url("/");
     for url in browser.requests().await {
         let is_own = url.starts_with(&own) || url.starts_with("data:");
         assert!(is_own && !url.contains(API_KEY), "the page asked for {url}");
@@ -45,7 +45,7 @@ async fn an_operator_watches_hosts_and_sessions_live() {
             &json!([]),
         )
         .await;
-    assert_eq!(kept, json!(["", 0, 0, format!("http://{}/console", server.address())]));
+    assert_eq!(kept, json!(["", 0, 0, server.url("/console")]));
 
     browser.click("//nav//a[.='Hosts']").await;
     browser.reads("No host matches.").await;
@@ -72,7 +72,7 @@ async fn an_operator_watches_hosts_and_sessions_live() {
     is_clean(&browser, &server).await;
 
     // Loaded anew, the page is still signed in and has its charts.
-    browser.open(&format!("http://{}/console", server.address())).await;
+    browser.open(&server.url("/console")).await;
     browser.sees("//span[@id='link'][.='live']").await;
     let drawn = "return document.querySelector('.chart polyline').getAttribute('points').split(' ').length";
     let readings = browser.run(drawn, &json!([])).await;
@@ -92,9 +92,7 @@ async fn an_operator_watches_hosts_and_sessions_live() {
     browser.click("//button[.='Sign out']").await;
     browser.sees("//h1[.='Sign in']").await;
     is_clean(&browser, &server).await;
-    browser
-        .open(&format!("http://{}/console#hosts", server.address()))
-        .await;
+    browser.open(&server.url("/console#hosts")).await;
     browser.sees("//h1[.='Sign in']").await;
     browser.quit().await;
 }
@@ -222,9 +220,9 @@ async fn every_page_is_open_to_everybody() {
     let _ = session(&operator, "a", "alice", &["bob"]).await;
     let driver = Driver::start();
     let browser = driver.browser().await;
-    browser.open(&format!("http://{}/", server.address())).await;
+    browser.open(&server.url("/")).await;
     axe::finds_nothing_serious(&browser, "front").await;
-    browser.open(&format!("http://{}/console", server.address())).await;
+    browser.open(&server.url("/console")).await;
     browser.sees("//h1[.='Sign in']").await;
     axe::finds_nothing_serious(&browser, "sign-in").await;
     // By keyboard alone: the key field has the focus, then links in their order.
@@ -276,7 +274,7 @@ async fn a_wrong_key_is_told_and_forgotten() {
     let server = Options::default().start();
     let driver = Driver::start();
     let browser = driver.browser().await;
-    browser.open(&format!("http://{}/", server.address())).await;
+    browser.open(&server.url("/")).await;
     browser.click("//a[.='Console']").await;
     browser.type_into(KEY_FIELD, &format!("wrong{ENTER}")).await;
     browser.sees("//p[@role='alert'][.='This is not the API key']").await;

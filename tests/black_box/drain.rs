@@ -34,7 +34,7 @@ async fn while_it_drains_it_is_not_ready() {
     let client = server.anonymous();
     assert_eq!(ready(&client).await, Some(200));
     // A request that is under way keeps the process up.
-    let mut socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let mut socket = server.connect().await;
     let head = format!(
         "POST /api/v1/hosts/register HTTP/1.1\r\nHost: x\r\nX-API-Key: {API_KEY}\r\nContent-Type: application/json\r\n\
          Content-Length: 10\r\n\r\n"
@@ -55,7 +55,7 @@ async fn while_it_drains_it_is_not_ready() {
 async fn a_second_signal_ends_it_at_once() {
     use tokio::io::AsyncWriteExt;
     let mut server = Options::default().env("SHUTDOWN_GRACE_SECONDS", 25).start();
-    let mut socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let mut socket = server.connect().await;
     socket
         .write_all(b"POST /api/v1/hosts/register HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
         .await

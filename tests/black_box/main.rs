@@ -45,4 +45,5 @@ mod reload;
 mod signaling;
 mod start_mistakes;
 mod timeouts;
+mod tls;
 mod webrtc;

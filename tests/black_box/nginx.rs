@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use p2p_coordinator_tests::nginx::Nginx;
 use p2p_coordinator_tests::server::API_KEY;
 use p2p_coordinator_tests::shapes::{session, zone};
-use p2p_coordinator_tests::{Client, Options, Redis, Server, Ws, eventually};
+use p2p_coordinator_tests::{Client, Options, Redis, Ws, eventually};
 use serde_json::json;
 
 /// Asks through nginx from this address, with what a client may write itself.
@@ -38,6 +38,7 @@ async fn ask_for(nginx: &Nginx, path: &str, from: &str, forged: Option<&str>) ->
 
 fn limited() -> Options {
     let options = Options::default()
+        .plain()
         .env("RATE_LIMIT_ENABLED", "true")
         .env("RATE_LIMIT_API_REQUESTS", 3);
     // Nothing comes back while the test runs.
@@ -82,7 +83,7 @@ async fn limits_go_by_the_real_address_and_no_header_dodges_them() {
 
 #[tokio::test]
 async fn http_and_websockets_go_through() {
-    let server = Server::start();
+    let server = Options::default().plain().start();
     let nginx = Nginx::start(&[&server]);
     let operator = Client::new(nginx.address()).with_api_key(API_KEY);
     let made = session(&operator, "nginx", "alice", &["p1", "p2"]).await;
@@ -139,6 +140,7 @@ async fn a_node_drains_without_one_failed_request() {
     let database = format!("sqlite:{}", folder.path().join("shared.db").display());
     let node = || {
         let options = Options::default()
+            .plain()
             .env("REDIS_URL", redis.url())
             .env("DATABASE_URL", &database);
         options.env("SHUTDOWN_GRACE_SECONDS", 4).start()
@@ -210,6 +212,7 @@ async fn systemd_is_told_how_the_service_is() {
         String::from_utf8_lossy(&said[..length]).into_owned()
     };
     let options = Options::default()
+        .plain()
         .env("NOTIFY_SOCKET", path.display())
         .env("WATCHDOG_USEC", 200_000);
     let mut server = options.start();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use p2p_coordinator_tests::{Client, Options, Server, eventually};
+use reqwest::Method;
 use serde_json::json;
 
 const OLD: [&str; 2] = [
@@ -160,6 +161,58 @@ async fn a_reload_says_what_it_did_and_refuses_what_a_start_would_refuse() {
     let line = server.write_settings("no assignment\n");
     assert!(line.contains("all stays as it is"), "{line}");
     assert_eq!(status(&operator).await, 200);
+}
+
+/// What a browser of this page is allowed: the origin and credentials that the answer names.
+async fn allowed(client: &Client, page: &str) -> (String, String) {
+    let answer = client.clone().with_header("origin", page).get("/hosts/").await;
+    let header = |name: &str| answer.header(name).to_owned();
+    (
+        header("access-control-allow-origin"),
+        header("access-control-allow-credentials"),
+    )
+}
+
+#[tokio::test]
+async fn origins_and_proxies_change_without_a_restart() {
+    let server = Options::default().start();
+    let operator = server.operator();
+    let (one, two) = ("https://one.example", "https://two.example");
+    let texts = |origin: &str, credentials: &str| (origin.to_owned(), credentials.to_owned());
+    assert_eq!(allowed(&operator, one).await, texts("*", ""), "as by default");
+    let line = server.write_settings(&format!("CORS_ORIGINS={one}\n"));
+    assert!(
+        line.contains("changed=\"CORS_ORIGINS\"") && line.contains("needs_restart=\"nothing\""),
+        "{line}"
+    );
+    assert_eq!(allowed(&operator, one).await, texts(one, "true"));
+    assert_eq!(allowed(&operator, two).await.0, "");
+    server.write_settings(&format!("CORS_ORIGINS={two}\n"));
+    assert_eq!(allowed(&operator, one).await.0, "");
+    assert_eq!(allowed(&operator, two).await, texts(two, "true"));
+    server.write_settings("CORS_ORIGINS=*\n");
+    assert_eq!(allowed(&operator, two).await, texts("*", ""));
+
+    let page = server.anonymous().with_header("sec-fetch-site", "same-origin");
+    let page = page.with_header("x-forwarded-for", "203.0.113.9");
+    let wrong = json!({ "api_key": "wrong" });
+    let cases = [
+        ("", "127.0.0.1"),
+        ("TRUSTED_PROXIES=127.0.0.0/8\n", "203.0.113.9"),
+        ("TRUSTED_PROXIES=10.0.0.0/8\n", "127.0.0.1"),
+    ];
+    for (number, (settings, address)) in cases.into_iter().enumerate() {
+        server.write_settings(settings);
+        let refused = page.absolute(Method::POST, "/console/sign-in", Some(&wrong)).await;
+        assert_eq!(refused.status, 401);
+        let line = eventually("the refusal is in the log", || async {
+            let log = server.log();
+            let mut told = log.lines().filter(|line| line.contains("was refused"));
+            told.nth(number).map(str::to_owned)
+        })
+        .await;
+        assert!(line.contains(&format!("ip={address}")), "{settings}: {line}");
+    }
 }
 
 #[test]

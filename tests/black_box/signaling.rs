@@ -258,7 +258,7 @@ async fn a_stream_of_fragments_does_not_get_around_the_limit() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = Server::shared();
     let peer = unique("frag");
-    let mut socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let mut socket = server.connect().await;
     let head = format!(
         "GET /api/v1/signaling/ws?peer_id={peer} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-API-Key: {API_KEY}\r\n\r\n"
@@ -267,7 +267,7 @@ async fn a_stream_of_fragments_does_not_get_around_the_limit() {
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 101");
-    let (mut reader, mut writer) = socket.into_split();
+    let (mut reader, mut writer) = tokio::io::split(socket);
     let flood = tokio::spawn(async move {
         // Frames of 1,000 bytes, masked with zeros, none of them the last.
         let mut sent = 0_usize;

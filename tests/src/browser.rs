@@ -74,7 +74,8 @@ impl Driver {
             options["binary"] = json!("/usr/bin/chromium");
         }
         let logs = json!({ "browser": "ALL", "performance": "ALL" });
-        let always = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": logs });
+        // Servers of the tests that speak HTTPS have an authority of their own.
+        let always = json!({ "acceptInsecureCerts": true, "goog:chromeOptions": options, "goog:loggingPrefs": logs });
         let wanted = json!({ "capabilities": { "alwaysMatch": always } });
         let opened = call(&self.http, &format!("{}/session", self.base), &wanted).await;
         let id = opened["sessionId"].as_str().expect("a session").to_owned();

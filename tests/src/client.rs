@@ -7,9 +7,10 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use crate::certificates::Certificates;
 use crate::wait::PATIENCE;
 
-/// Makes the TLS library usable; requests go over plain HTTP all the same.
+/// Makes the TLS library usable.
 pub fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -17,25 +18,27 @@ pub fn install_crypto() {
     });
 }
 
-/// A bare HTTP client with the tests' timeouts.
+/// A bare HTTP client with the tests' timeouts, over plain HTTP.
 #[must_use]
 pub fn http() -> reqwest::Client {
+    // Reading the certificates of the machine is slow, and nothing here uses them.
+    with_timeouts().tls_certs_only([]).build().expect("a client")
+}
+
+fn with_timeouts() -> reqwest::ClientBuilder {
     install_crypto();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(PATIENCE)
         .no_proxy()
-        // Reading the certificates of the machine is slow, and nothing here uses TLS.
-        .tls_certs_only([])
-        .build()
-        .expect("a client")
 }
 
 /// A caller with at most one credential. Paths are below `/api/v1` unless a method says otherwise.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    address: Arc<str>,
+    /// Scheme, host and port.
+    base: Arc<str>,
     headers: HeaderMap,
 }
 
@@ -45,7 +48,19 @@ impl Client {
     pub fn new(address: &str) -> Self {
         Self {
             http: http(),
-            address: address.into(),
+            base: format!("http://{address}").into(),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// A caller by HTTPS that trusts this authority alone. Still without a credential.
+    #[must_use]
+    pub fn over_tls(address: &str, certificates: &Certificates) -> Self {
+        let authority = std::fs::read(certificates.authority()).expect("a file");
+        let authority = reqwest::Certificate::from_pem(&authority).expect("a certificate");
+        Self {
+            http: with_timeouts().tls_certs_only([authority]).build().expect("a client"),
+            base: format!("https://{address}").into(),
             headers: HeaderMap::new(),
         }
     }
@@ -89,7 +104,7 @@ impl Client {
         let what = format!("{method} {path}");
         let mut request = self
             .http
-            .request(method, format!("http://{}{path}", self.address))
+            .request(method, format!("{}{path}", self.base))
             .headers(self.headers.clone());
         let mut shown = String::new();
         if let Some(body) = body {
@@ -119,7 +134,7 @@ impl Client {
     pub async fn attempt(&self, method: Method, path: &str, body: &Value) -> Option<(u16, Value)> {
         let request = self
             .http
-            .request(method, format!("http://{}/api/v1{path}", self.address))
+            .request(method, format!("{}/api/v1{path}", self.base))
             .headers(self.headers.clone())
             .json(body);
         let response = request.send().await.ok()?;
@@ -131,7 +146,7 @@ impl Client {
     pub async fn status(&self, method: Method, path: &str) -> Option<u16> {
         let request = self
             .http
-            .request(method, format!("http://{}{path}", self.address))
+            .request(method, format!("{}{path}", self.base))
             .headers(self.headers.clone());
         Some(request.send().await.ok()?.status().as_u16())
     }

@@ -10,6 +10,7 @@
 
 pub mod axe;
 pub mod browser;
+pub mod certificates;
 pub mod client;
 pub mod fleet;
 pub mod nginx;
@@ -22,6 +23,7 @@ pub mod swarm;
 pub mod wait;
 pub mod ws;
 
+pub use certificates::Certificates;
 pub use client::{Answer, Client};
 pub use fleet::Fleet;
 pub use redis::Redis;

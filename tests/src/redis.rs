@@ -3,7 +3,6 @@
 
 pub mod process;
 mod sentinel;
-mod tls;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -16,8 +15,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use sentinel::Sentinels;
-use tls::Certificates;
 
+use crate::certificates::Certificates;
 use crate::wait::PATIENCE;
 
 /// Ports of servers: below those that the system gives to outgoing connections, so that none is taken between two starts.
@@ -65,7 +64,12 @@ impl Redis {
     #[must_use]
     pub fn tls() -> Self {
         let certificates = Certificates::new();
-        let files = certificates.arguments();
+        let files = [
+            ("--tls-ca-cert-file", certificates.authority()),
+            ("--tls-cert-file", certificates.certificate()),
+            ("--tls-key-file", certificates.key()),
+        ];
+        let files = files.map(|(option, file)| [option.to_owned(), text(file)]).concat();
         Self::launch("rediss", Some(certificates), |port, folder| {
             let mut arguments = plain(folder);
             arguments.extend(words(&format!("--port 0 --tls-port {port} --tls-auth-clients no")));

@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
+use crate::certificates::Certificates;
 use crate::client::Client;
 use crate::postgres::{self, Database};
 use crate::redis::Redis;
@@ -48,6 +51,10 @@ pub struct Options {
     database: Option<Arc<Database>>,
     /// With `TEST_LIVE=redis`: the server's own Redis.
     redis: Option<Arc<Redis>>,
+    /// With these, HTTPS is spoken.
+    certificates: Option<Arc<Certificates>>,
+    /// Plain HTTP even with `TEST_TLS=1`.
+    plain: bool,
 }
 
 impl Default for Options {
@@ -67,6 +74,8 @@ impl Default for Options {
             env_file: String::new(),
             database: None,
             redis: None,
+            certificates: None,
+            plain: false,
         }
     }
 }
@@ -100,6 +109,23 @@ impl Options {
         self
     }
 
+    /// Serves over TLS, and has clients of the server trust its authority.
+    #[must_use]
+    pub fn tls(self, certificates: &Arc<Certificates>) -> Self {
+        let mut this = self
+            .env("TLS_CERT_FILE", certificates.certificate().display())
+            .env("TLS_KEY_FILE", certificates.key().display());
+        this.certificates = Some(Arc::clone(certificates));
+        this
+    }
+
+    /// Serves plain HTTP in any case.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
     /// With `TEST_STORAGE=postgres` and no `DATABASE_URL`: a fresh database of PostgreSQL.
     fn with_storage(mut self) -> Self {
         if std::env::var("TEST_STORAGE").is_ok_and(|kind| kind == "postgres") && !self.env.contains_key("DATABASE_URL")
@@ -109,6 +135,16 @@ impl Options {
             self.database = Some(database);
         }
         self
+    }
+
+    /// With `TEST_TLS=1`: HTTPS.
+    fn with_tls(self) -> Self {
+        let wanted = std::env::var("TEST_TLS").is_ok_and(|tls| tls == "1");
+        if wanted && !self.plain && self.certificates.is_none() {
+            self.tls(&Arc::new(Certificates::new()))
+        } else {
+            self
+        }
     }
 
     /// With `TEST_LIVE=redis` and no `REDIS_URL`: a Redis of its own.
@@ -125,7 +161,7 @@ impl Options {
     /// Starts a server in a fresh data folder and waits until it listens.
     #[must_use]
     pub fn start(self) -> Server {
-        let this = self.with_storage().with_live();
+        let this = self.with_storage().with_live().with_tls();
         let home = tempfile::Builder::new()
             .prefix("p2p-black-box-")
             .tempdir()
@@ -204,6 +240,10 @@ impl Log {
     }
 }
 
+/// A connection, over TLS or not.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// A running coordinator. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -277,6 +317,13 @@ impl Server {
         &self.address
     }
 
+    /// The whole address of a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        let scheme = self.options.certificates.as_ref().map_or("http", |_| "https");
+        format!("{scheme}://{}{path}", self.address)
+    }
+
     /// The process's number.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -298,7 +345,18 @@ impl Server {
     /// A client without a credential.
     #[must_use]
     pub fn anonymous(&self) -> Client {
-        Client::new(&self.address)
+        match &self.options.certificates {
+            Some(certificates) => Client::over_tls(&self.address, certificates),
+            None => Client::new(&self.address),
+        }
+    }
+
+    /// A bare connection, over TLS when the server speaks it.
+    pub async fn connect(&self) -> Box<dyn Stream> {
+        match &self.options.certificates {
+            Some(certificates) => Box::new(certificates.connect(&self.address).await.expect("a handshake")),
+            None => Box::new(TcpStream::connect(&self.address).await.expect("a connection")),
+        }
     }
 
     /// A client with the API key.
@@ -445,9 +503,10 @@ fn wait_for_end(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-/// The address in a line that says `listening … http://ADDRESS`.
+/// The address in a line that says `listening on http://ADDRESS`, or `https`.
 fn address_in(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("listening on http://")?;
+    let (_, rest) = line.split_once("listening on http")?;
+    let (_, rest) = rest.split_once("://")?;
     let address: String = rest
         .chars()
         .take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':'))

@@ -6,15 +6,15 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_tungstenite::tungstenite::{Error, http};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::client::Client;
-use crate::server::{API_KEY, Server};
+use crate::server::{API_KEY, Server, Stream};
 use crate::wait::within;
 
 /// An open signaling socket.
 pub struct Ws {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<Box<dyn Stream>>,
     protocol: Option<String>,
 }
 
@@ -28,12 +28,24 @@ impl Ws {
     /// Opens a socket with this query (without the `?`) and these headers. `Err` is the status that refused the upgrade.
     pub async fn try_open(server: &Server, query: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
         let mark = if query.is_empty() { "" } else { "?" };
-        let url = format!("ws://{}/api/v1/signaling/ws{mark}{query}", server.address());
-        Self::try_open_url(&url, headers).await
+        Self::try_open_path(server, &format!("/api/v1/signaling/ws{mark}{query}"), headers).await
     }
 
-    /// Opens a socket at any address.
+    /// Opens a socket with this path.
+    pub async fn try_open_path(server: &Server, path: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        let url = format!("ws://{}{path}", server.address());
+        Self::upgrade(server.connect().await, &url, headers).await
+    }
+
+    /// Opens a socket at any address, without TLS.
     pub async fn try_open_url(url: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        let uri: http::Uri = url.parse().expect("a URL");
+        let address = uri.authority().expect("an address").as_str();
+        let stream = within("a connection", TcpStream::connect(address)).await;
+        Self::upgrade(Box::new(stream.expect("a connection")), url, headers).await
+    }
+
+    async fn upgrade(stream: Box<dyn Stream>, url: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
         let mut request = url.into_client_request().expect("a URL");
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().expect("a header name");
@@ -41,7 +53,7 @@ impl Ws {
                 .headers_mut()
                 .insert(name, value.parse().expect("a header value"));
         }
-        match within("the upgrade", tokio_tungstenite::connect_async(request)).await {
+        match within("the upgrade", client_async(request, stream)).await {
             Ok((stream, response)) => {
                 let protocol = response.headers().get("sec-websocket-protocol");
                 Ok(Self {

@@ -20,6 +20,7 @@ mod source;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use ai_service::AiServiceConfig;
 pub use database::{DatabaseConfig, DatabaseUrl};
@@ -35,6 +36,7 @@ pub use server::ServerConfig;
 pub use service::{Environment, ServiceConfig};
 pub use source::{Origin, Source};
 pub use tasks::TasksConfig;
+pub use tls::TlsConfig;
 
 /// All settings.
 #[derive(Clone, Debug)]

@@ -6,12 +6,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::reader::Reader;
+use super::tls::TlsConfig;
 
-/// `HOST`, `PORT`, and how long a shutdown may take.
+/// `HOST`, `PORT` and what is spoken there, and how long a shutdown may take.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     pub host: IpAddr,
     pub port: u16,
+    /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: none means plain HTTP.
+    pub tls: Option<TlsConfig>,
     /// `SHUTDOWN_GRACE_SECONDS`: from the signal to the hard end.
     pub shutdown_grace: Duration,
     /// `TRUSTED_PROXIES`: networks whose `X-Forwarded-For` is believed. Empty: the socket's address counts.
@@ -54,6 +57,7 @@ impl ServerConfig {
         Self {
             host,
             port: reader.number("PORT", 0..=u16::MAX),
+            tls: TlsConfig::read(reader),
             shutdown_grace: reader.span("SHUTDOWN_GRACE_SECONDS", Duration::from_secs(1), 0.0..=600.0),
             trusted_proxies,
             max_connections: reader.number("WS_MAX_CONNECTIONS", 1..=10_000_000),

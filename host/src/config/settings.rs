@@ -109,6 +109,18 @@ pub const SETTINGS: &[Setting] = &[
     ),
     plain(
         SERVER,
+        "TLS_CERT_FILE",
+        "",
+        "Certificate chain in PEM, the service's own certificate first. With it and TLS_KEY_FILE, PORT speaks HTTPS. Empty: plain HTTP.",
+    ),
+    plain(
+        SERVER,
+        "TLS_KEY_FILE",
+        "",
+        "Private key of the certificate in PEM (PKCS#8, PKCS#1 or SEC1), without a password.",
+    ),
+    plain(
+        SERVER,
         "SHUTDOWN_GRACE_SECONDS",
         "20",
         "Time from the signal to the hard end, 0 to 600 seconds.",

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use axum::extract::ConnectInfo;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{Extensions, HeaderMap, Method};
-use ipnet::IpNet;
 
 use super::console::ThroughConsole;
 use super::state::HttpState;
@@ -38,7 +37,7 @@ impl Client {
             .get::<ConnectInfo<SocketAddr>>()
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip().to_canonical());
         Self {
-            ip: client_address(socket, headers, &state.app.config.server.trusted_proxies),
+            ip: client_address(socket, headers, state.trust.is_proxy()),
             credential: match extensions.get::<ThroughConsole>() {
                 Some(_) => state.console.credential(method, headers),
                 None => credential(state, headers),
@@ -79,8 +78,7 @@ fn credential(state: &HttpState, headers: &HeaderMap) -> Credential {
 }
 
 /// The socket's address; behind a trusted proxy, the rightmost address of `X-Forwarded-For` that is no trusted proxy.
-fn client_address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+fn client_address(socket: IpAddr, headers: &HeaderMap, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
     if !trusted(socket) {
         return socket;
     }
@@ -112,8 +110,9 @@ mod tests {
         for value in forwarded {
             headers.append("x-forwarded-for", axum::http::HeaderValue::from_static(value));
         }
-        let trusted = ["10.0.0.1/32".parse().unwrap(), "10.0.1.0/24".parse().unwrap()];
-        client_address(socket.parse().unwrap(), &headers, &trusted).to_string()
+        let proxies: [ipnet::IpNet; 2] = ["10.0.0.1/32".parse().unwrap(), "10.0.1.0/24".parse().unwrap()];
+        let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(&address));
+        client_address(socket.parse().unwrap(), &headers, trusted).to_string()
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod router;
 pub mod routes;
 pub mod service;
 pub mod state;
+pub mod trust;
 
 pub use router::{openapi_document, router};
 

@@ -16,7 +16,6 @@ use utoipa_axum::routes;
 
 use super::console;
 use super::metrics::HttpMetrics;
-use super::middleware::cors;
 use super::middleware::guard::{Guard, guard};
 use super::openapi;
 use super::routes::{auth, decisions, docs, health, hosts, monitoring, plugins, releases, root, sessions, zones};
@@ -124,15 +123,13 @@ fn json_text<S: Clone + Send + Sync + 'static>(text: Bytes) -> MethodRouter<S> {
 /// The whole HTTP service. Serve it with connect info: the rate limit counts by the socket's address.
 ///
 /// # Errors
-/// When a metric's name is taken, or an origin of `CORS_ORIGINS` cannot stand in a header.
+/// When a metric's name is taken.
 pub fn router(state: Arc<HttpState>) -> anyhow::Result<Api> {
-    let cors = cors::layer(&state.app.config.security.cors_origins)?;
     let (routes, document) = documented(&state.app.config.service.version);
     let document = Bytes::from(document.to_json()?);
     let signaling = Bytes::from(asyncapi::document(&state.app.config.service.version)?);
     let guard_state = Arc::new(Guard {
         metrics: HttpMetrics::register(&state.app.metrics.registry)?,
-        varies: cors::varies(&state.app.config.security.cors_origins),
         state: state.clone(),
     });
     let routes = routes
@@ -141,5 +138,5 @@ pub fn router(state: Arc<HttpState>) -> anyhow::Result<Api> {
         .merge(docs::routes())
         .merge(console::routes())
         .layer(axum::middleware::from_fn_with_state(guard_state, guard));
-    Ok(Api::new(routes.with_state(state), cors))
+    Ok(Api::new(routes.with_state(state.clone()), state))
 }

@@ -13,21 +13,38 @@ use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use futures_util::future::Either;
 use tower::{Layer as _, Service};
-use tower_http::cors::{Cors, CorsLayer, ResponseFuture};
+use tower_http::cors::{Cors, ResponseFuture};
 
+use super::middleware::cors;
 use super::middleware::path::respell;
+use super::state::HttpState;
+use super::trust::Pages;
 
 /// The service. Always ready, and cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     routes: Router,
-    cors: Option<Arc<Cors<Router>>>,
+    pages: Arc<ForPages>,
+}
+
+/// The same routes for web pages, with what each kind of setting adds.
+struct ForPages {
+    state: Arc<HttpState>,
+    any: Cors<Router>,
+    listed: Cors<Router>,
 }
 
 impl Api {
-    pub(super) fn new(routes: Router, cors: Option<CorsLayer>) -> Self {
-        let cors = cors.map(|layer| Arc::new(layer.layer(routes.clone())));
-        Self { routes, cors }
+    pub(super) fn new(routes: Router, state: Arc<HttpState>) -> Self {
+        let pages = ForPages {
+            any: cors::any().layer(routes.clone()),
+            listed: cors::listed(state.clone()).layer(routes.clone()),
+            state,
+        };
+        Self {
+            routes,
+            pages: Arc::new(pages),
+        }
     }
 }
 
@@ -42,9 +59,13 @@ impl Service<Request> for Api {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         respell(&mut request);
-        match &self.cors {
-            Some(cors) if is_of_a_page(&request) => Either::Right(Cors::clone(cors).call(request)),
-            _ => Either::Left(self.routes.call(request)),
+        if !is_of_a_page(&request) {
+            return Either::Left(self.routes.call(request));
+        }
+        match &**self.pages.state.trust.pages() {
+            Pages::None => Either::Left(self.routes.call(request)),
+            Pages::Any => Either::Right(self.pages.any.clone().call(request)),
+            Pages::Listed(_) => Either::Right(self.pages.listed.clone().call(request)),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::app::limits::Limiter;
 use crate::domain::host::Host;
 use crate::http::answer::Written;
 use crate::http::console::Console;
+use crate::http::trust::Trust;
 use crate::plugins::PluginRuntime;
 use crate::signaling::hub::Hub;
 
@@ -18,6 +19,7 @@ use crate::signaling::hub::Hub;
 pub struct HttpState {
     pub app: Arc<App>,
     pub auth: Authenticator,
+    pub trust: Trust,
     pub limiter: Arc<Limiter>,
     pub hub: Arc<Hub>,
     pub plugins: Arc<PluginRuntime>,

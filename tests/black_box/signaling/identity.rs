@@ -91,11 +91,8 @@ async fn the_token_comes_in_query_header_or_subprotocol() {
     drop(ws);
     for prefix in ["/api", "/api/v1"] {
         for slash in ["", "/"] {
-            let url = format!(
-                "ws://{}{prefix}/signaling/ws{slash}?{query}&token={token}",
-                server.address()
-            );
-            let mut ws = Ws::try_open_url(&url, &[]).await.unwrap();
+            let path = format!("{prefix}/signaling/ws{slash}?{query}&token={token}");
+            let mut ws = Ws::try_open_path(&server, &path, &[]).await.unwrap();
             ws.ping().await;
         }
     }

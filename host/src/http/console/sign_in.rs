@@ -135,14 +135,17 @@ fn with_cookie(
     Ok(response)
 }
 
-/// In production always; else when the request says that it came by https. A false word costs its sender the cookie.
+/// In production always, and with TLS of our own; else when the request says that it came by https. A false word costs its sender
+/// the cookie.
 fn is_secure(state: &HttpState, headers: &HeaderMap) -> bool {
     let https = |name: &str, wanted: &str| {
         headers
             .get(name)
             .is_some_and(|value| value.as_bytes().starts_with(wanted.as_bytes()))
     };
-    state.app.config.service.environment == Environment::Production
+    let config = &state.app.config;
+    config.service.environment == Environment::Production
+        || config.server.tls.is_some()
         || https("x-forwarded-proto", "https")
         || https("origin", "https://")
 }

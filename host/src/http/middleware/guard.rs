@@ -41,8 +41,6 @@ const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset
 pub struct Guard {
     pub state: Arc<HttpState>,
     pub metrics: HttpMetrics,
-    /// Answers depend on the origin of who asks.
-    pub varies: bool,
 }
 
 /// Lets a request through to its handler, or refuses it. What is logged meanwhile carries the trace of a request that names one.
@@ -116,7 +114,7 @@ async fn pass(guard: &Guard, id: RequestId, request: Request, next: Next) -> Res
     };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if guard.varies {
+    if state.trust.answers_vary() {
         headers.insert(VARY, HeaderValue::from_static("origin"));
     }
     insert(headers, X_REQUEST_ID, id, &mut text);

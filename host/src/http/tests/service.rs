@@ -21,6 +21,7 @@ use crate::http::error::PROBLEM_JSON;
 use crate::http::router::router;
 use crate::http::service::Api;
 use crate::http::state::HttpState;
+use crate::http::trust::Trust;
 use crate::plugins::PluginRuntime;
 use crate::plugins::delivery::node::Node;
 use crate::signaling::hub::{Hub, HubLimits};
@@ -109,6 +110,7 @@ impl Service {
         let state = Arc::new(HttpState {
             console: Console::new(&config.security, clock.clone()),
             auth: Authenticator::new(&config.security, clock),
+            trust: Trust::new(&config).unwrap(),
             app,
             limiter: Arc::new(limiter),
             hub,

@@ -20,6 +20,7 @@ mod source;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub use ai_service::AiServiceConfig;
 pub use database::{DatabaseConfig, DatabaseUrl};
@@ -35,6 +36,7 @@ pub use server::ServerConfig;
 pub use service::{Environment, ServiceConfig};
 pub use source::{Origin, Source};
 pub use tasks::TasksConfig;
+pub use traces::TracesConfig;
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -50,6 +52,7 @@ pub struct Config {
     pub tasks: TasksConfig,
     pub plugins: PluginsConfig,
     pub log: LogConfig,
+    pub traces: TracesConfig,
 }
 
 /// What loading tells beside the settings themselves.
@@ -88,6 +91,7 @@ pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
     let tasks = TasksConfig::read(&mut reader);
     let plugins = PluginsConfig::read(&mut reader);
     let log = LogConfig::read(&mut reader, service.debug);
+    let traces = TracesConfig::read(&mut reader);
     // Last: it makes secrets only when all else is right.
     let store = security::store(&service.data_dir, mode == Mode::Start);
     let (security, kept) = SecurityConfig::read(&mut reader, service.environment, &store);
@@ -120,6 +124,7 @@ pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
         tasks,
         plugins,
         log,
+        traces,
     };
     (report.problems.is_empty().then_some(config), report)
 }

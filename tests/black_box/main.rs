@@ -44,4 +44,5 @@ mod reload;
 mod signaling;
 mod start_mistakes;
 mod timeouts;
+mod traces;
 mod webrtc;

@@ -34,6 +34,8 @@ const ATTEMPTS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between the first two requests; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// For the answer to a batch without spans.
+const CHECK: Duration = Duration::from_secs(3);
 /// Between two lines of the log about dropped spans.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -125,6 +127,29 @@ impl Export {
             self.worker.abort();
             tracing::warn!("the last spans were not exported in time");
         }
+    }
+}
+
+/// Sends the collector a batch without spans. Answers where to, none when nothing is exported.
+///
+/// # Errors
+///
+/// Where to, and why it does not take them.
+pub async fn check(config: &TracesConfig) -> Result<Option<String>, String> {
+    let Some(endpoint) = &config.endpoint else {
+        return Ok(None);
+    };
+    let mut shown = endpoint.clone();
+    // Fail only for URLs that can have neither.
+    let _ = (shown.set_username(""), shown.set_password(None));
+    let sent = match Collector::new(config, endpoint) {
+        Ok(collector) => tokio::time::timeout(CHECK, collector.send(Bytes::new())).await,
+        Err(error) => return Err(format!("{error:#}")),
+    };
+    match sent {
+        Ok(Ok(_)) => Ok(Some(shown.into())),
+        Ok(Err(Failure::Later { why, .. } | Failure::Never { why })) => Err(format!("{shown}: {why}")),
+        Err(_) => Err(format!("{shown}: no answer in time")),
     }
 }
 

@@ -10,4 +10,6 @@ mod queue;
 pub mod request;
 pub mod sampling;
 pub mod span;
+#[cfg(test)]
+mod tests;
 pub mod trace;

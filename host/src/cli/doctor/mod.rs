@@ -82,16 +82,17 @@ impl Doctor {
 
 /// All checks at the same time: the slowest one is waited for.
 async fn look(config: &Config) -> Vec<Finding> {
-    let (folder, files, database, redis, ai, policies, port) = tokio::join!(
+    let (folder, files, database, redis, ai, collector, policies, port) = tokio::join!(
         timed("data folder", async { checks::folder(&config.service.data_dir) }),
         timed("open files", async { checks::open_files(config) }),
         timed("database", checks::database(config)),
         timed("redis", checks::redis(config)),
         timed("ai service", checks::ai_service(config)),
+        timed("collector", checks::collector(config)),
         timed("policies", checks::policies(config)),
         timed("port", checks::port(config)),
     );
-    vec![folder, files, database, redis, ai, policies, port]
+    vec![folder, files, database, redis, ai, collector, policies, port]
 }
 
 async fn timed(check: &'static str, work: impl Future<Output = Found>) -> Finding {

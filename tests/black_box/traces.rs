@@ -310,6 +310,12 @@ async fn a_connection_and_its_messages_are_in_the_trace_of_its_handshake() {
         .send(&json!({ "type": "answer", "to": "alice", "sdp": "v=0" }))
         .await;
     let _ = traced.wait_for("answer").await;
+    for _ in 0..300 {
+        traced
+            .send(&json!({ "type": "offer", "to": "bob", "sdp": "v=0" }))
+            .await;
+        let _ = quiet.wait_for("offer").await;
+    }
     traced.close().await;
 
     let handshake = collector.named("GET /api/v1/signaling/ws").await;
@@ -318,7 +324,7 @@ async fn a_connection_and_its_messages_are_in_the_trace_of_its_handshake() {
     let connection = collector.part_of(&handshake, "signaling connection").await;
     assert_eq!(
         (connection.says("peer_id"), connection.says("signaling.messages")),
-        ("alice", "3")
+        ("alice", "303")
     );
     assert!(!connection.says("signaling.close.reason").is_empty(), "{connection:?}");
     for (kind, outcome) in [("offer", "done"), ("join", "done"), ("other", "refused")] {
@@ -333,6 +339,13 @@ async fn a_connection_and_its_messages_are_in_the_trace_of_its_handshake() {
     let seen = collector.seen();
     assert!(seen.iter().all(|seen| seen.trace == TRACE), "{seen:?}");
     assert!(seen.iter().all(|seen| seen.name != "message answer"), "{seen:?}");
+    let of = |start: &str| seen.iter().filter(|seen| seen.name.starts_with(start)).count();
+    // The handshake asks the rate limit too.
+    assert_eq!(
+        (of("message "), of("policy rate-limit")),
+        (256, 257),
+        "there is an end to what one client can fill"
+    );
 }
 
 async fn failed_spans(server: &Server) -> Option<u64> {

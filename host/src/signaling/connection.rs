@@ -142,7 +142,7 @@ pub(super) async fn serve(
         traced,
     };
     let trace = connection.traced.as_ref().map(|traced| traced.trace().clone());
-    let first = within(trace, Box::pin(connection.take_place(place, first))).await;
+    let first = within(trace, connection.take_place(place, first)).await;
     let (link, reason) = connection.run(link, first).await;
     let hub = Arc::clone(&connection.state.hub);
     seat.keep = hub.is_draining() || (connection.peer.resumable && reason.may_resume());
@@ -177,11 +177,14 @@ enum Served {
     Close(CloseReason),
 }
 
-/// Does the work as a part of the trace, if there is one.
-async fn within<T>(trace: Option<Trace>, work: Pin<Box<impl Future<Output = T>>>) -> T {
+/// The work as a part of the trace, if there is one. Boxed: idle connections have no room for it.
+fn within<'a, T>(
+    trace: Option<Trace>,
+    work: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
     match trace {
-        Some(trace) => trace.run(tracing::Span::current(), work).await,
-        None => work.await,
+        Some(trace) => Box::pin(trace.run(tracing::Span::current(), work)),
+        None => Box::pin(work),
     }
 }
 
@@ -189,7 +192,7 @@ impl Connection {
     async fn run(&mut self, mut link: Link, first: Option<Errand>) -> (Link, CloseReason) {
         if let Some(errand) = first {
             let trace = self.traced.as_ref().map(|traced| traced.trace().clone());
-            within(trace, Box::pin(self.run_errand(errand))).await;
+            within(trace, self.run_errand(errand)).await;
         }
         loop {
             let event = link.next().await;
@@ -238,7 +241,7 @@ impl Connection {
             span.text("signaling.outcome", outcome);
         }
         let Served::Errand(errand) = served else { return served };
-        within(trace, Box::pin(self.run_errand(errand))).await;
+        within(trace, self.run_errand(errand)).await;
         Served::Done
     }
 

@@ -22,6 +22,7 @@ use crate::app::limits::Limiter;
 use crate::app::releases::{self, Releases};
 use crate::config::{Config, DatabaseUrl, Environment, Report, Source};
 use crate::domain::clock::{SharedClock, SystemClock};
+use crate::http::answer::Written;
 use crate::http::console::Console;
 use crate::http::state::HttpState;
 use crate::lifecycle::{self, Asked, Signals};
@@ -180,6 +181,7 @@ impl Service {
             limiter: Arc::new(limiter),
             hub,
             plugins,
+            best: Written::default(),
             tracker,
             shutdown,
         };

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -17,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
+use tower::Service;
 
 use crate::config::ServerConfig;
 
@@ -90,14 +89,12 @@ pub const fn bound(max_websockets: usize) -> usize {
 }
 
 /// Serves until `stop` is cancelled; then connections finish the request in hand. Runs them on `connections`, at most `most`
-/// at one time.
-pub async fn run(
-    listener: TcpListener,
-    router: Router,
-    most: usize,
-    connections: TaskTracker,
-    stop: CancellationToken,
-) {
+/// at one time. `service` has to be ready always.
+pub async fn run<S>(listener: TcpListener, service: S, most: usize, connections: TaskTracker, stop: CancellationToken)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let mut turned_away: u64 = 0;
     let mut failing = false;
@@ -121,7 +118,7 @@ pub async fn run(
                     turned_away = 0;
                 }
                 let cut = Cut::default();
-                let serving = connection(stream, peer, router.clone(), place, stop.clone(), cut.clone());
+                let serving = connection(stream, peer, service.clone(), place, stop.clone(), cut.clone());
                 // The first one to set it.
                 let _ = cut.0.set(connections.spawn(serving).abort_handle());
             }
@@ -146,23 +143,25 @@ fn concerns_one_connection(error: &std::io::Error) -> bool {
 }
 
 /// Serves one connection. A WebSocket gives the place back with its upgrade: signaling has a bound of its own.
-async fn connection(
+async fn connection<S>(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    service: S,
     _place: OwnedSemaphorePermit,
     stop: CancellationToken,
     cut: Cut,
-) {
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     // Small messages must not wait for each other.
     let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         if wants_events(request.headers()) {
             request.extensions_mut().insert(cut.clone());
         }
-        let answer = router.clone().oneshot(request.map(Body::new));
-        async move { answer.await.map_err(|never: Infallible| never) }
+        service.clone().call(request.map(Body::new))
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -190,6 +189,7 @@ fn wants_events(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

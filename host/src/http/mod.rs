@@ -13,6 +13,7 @@ pub mod middleware;
 pub mod openapi;
 pub mod router;
 pub mod routes;
+pub mod service;
 pub mod state;
 
 pub use router::{openapi_document, router};

@@ -16,10 +16,11 @@ use utoipa_axum::routes;
 
 use super::console;
 use super::metrics::HttpMetrics;
+use super::middleware::cors;
 use super::middleware::guard::{Guard, guard};
-use super::middleware::{cors, path::OneSpelling};
 use super::openapi;
 use super::routes::{auth, decisions, docs, health, hosts, monitoring, plugins, releases, root, sessions, zones};
+use super::service::Api;
 use super::state::HttpState;
 use crate::signaling::asyncapi;
 
@@ -124,13 +125,14 @@ fn json_text<S: Clone + Send + Sync + 'static>(text: Bytes) -> MethodRouter<S> {
 ///
 /// # Errors
 /// When a metric's name is taken, or an origin of `CORS_ORIGINS` cannot stand in a header.
-pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
+pub fn router(state: Arc<HttpState>) -> anyhow::Result<Api> {
     let cors = cors::layer(&state.app.config.security.cors_origins)?;
     let (routes, document) = documented(&state.app.config.service.version);
     let document = Bytes::from(document.to_json()?);
     let signaling = Bytes::from(asyncapi::document(&state.app.config.service.version)?);
     let guard_state = Arc::new(Guard {
         metrics: HttpMetrics::register(&state.app.metrics.registry)?,
+        varies: cors::varies(&state.app.config.security.cors_origins),
         state: state.clone(),
     });
     let routes = routes
@@ -139,9 +141,5 @@ pub fn router(state: Arc<HttpState>) -> anyhow::Result<Router> {
         .merge(docs::routes())
         .merge(console::routes())
         .layer(axum::middleware::from_fn_with_state(guard_state, guard));
-    let routes = match cors {
-        Some(cors) => routes.layer(cors),
-        None => routes,
-    };
-    Ok(Router::new().fallback_service(OneSpelling(routes.with_state(state))))
+    Ok(Api::new(routes.with_state(state), cors))
 }

@@ -8,6 +8,8 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::app::auth::Authenticator;
 use crate::app::limits::Limiter;
+use crate::domain::host::Host;
+use crate::http::answer::Written;
 use crate::http::console::Console;
 use crate::plugins::PluginRuntime;
 use crate::signaling::hub::Hub;
@@ -20,6 +22,8 @@ pub struct HttpState {
     pub hub: Arc<Hub>,
     pub plugins: Arc<PluginRuntime>,
     pub console: Console,
+    /// What was last said about the best host.
+    pub best: Written<Host>,
     /// Sockets and other long-lived work of requests run here.
     pub tracker: TaskTracker,
     /// Cancelled when the service drains.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
@@ -10,9 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::answer::Written;
 use super::console::Console;
 use super::error::PROBLEM_JSON;
 use super::router::{router, table};
+use super::service::Api;
 use super::state::HttpState;
 use crate::app::App;
 use crate::app::auth::Authenticator;
@@ -28,7 +29,7 @@ use crate::telemetry::metrics::Metrics;
 pub(super) const KEY: &str = "an-api-key-of-the-tests-0123456789abcdef";
 
 pub(super) struct Service {
-    router: Router,
+    router: Api,
     _dir: tempfile::TempDir,
 }
 
@@ -113,6 +114,7 @@ impl Service {
             limiter: Arc::new(limiter),
             hub,
             plugins,
+            best: Written::default(),
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         });

@@ -11,11 +11,12 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::PluginRuntime;
+use super::counts::Counts;
 use super::decisions::metrics::DecisionCounters;
 use super::failure::FailureKind;
 use super::instance::{Release, Tag};
 use super::limits;
-use super::slot::{Counts, Slot};
+use super::slot::Slot;
 use super::slot_name::SlotName;
 use super::tally::Seen;
 use super::worlds::World;

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod check;
 pub mod compile;
 pub mod contract;
+pub mod counts;
 pub mod decisions;
 pub mod delivery;
 pub mod doctor;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::counts::Counts;
 use super::decisions::{DecisionId, Filter, LogCounts, LoggedDecision};
 use super::delivery::differences::Difference;
 use super::failure::{Refusal, Step};
@@ -10,7 +11,7 @@ use super::instance::Source;
 use super::loader::{self, Loader, Terms};
 use super::metrics::ReleaseFigures;
 use super::report::SlotReport;
-use super::slot::{Counts, Slot};
+use super::slot::Slot;
 use super::slot_name::SlotName;
 use super::worlds::World;
 use crate::domain::clock::{Clock, SystemClock};

@@ -65,11 +65,13 @@ mod metrics;
 mod notifier;
 mod outbox;
 mod queue;
+mod quick;
 mod resume;
 mod room;
 pub mod socket;
 pub mod stats;
 mod stream;
+mod syscall;
 #[cfg(test)]
 mod tests;
 mod traced;

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::close::CloseReason;
 use super::frame::{Entry, Frame};
 use super::queue::{AT_ONCE, OutboxLimits, Queue, Queued, Worth};
+use super::syscall::send;
 
 /// Times in a row that one caller writes before the connection's own task has to go on.
 const WRITES_IN_A_ROW: u32 = 8;
@@ -183,7 +184,7 @@ impl Outbox {
             for _ in 0..WRITES_IN_A_ROW {
                 bytes.clear();
                 queue.gather(bytes);
-                let written = MutexGuard::unlocked(&mut queue, || half.try_write(bytes));
+                let written = MutexGuard::unlocked(&mut queue, || send(half.as_ref(), bytes));
                 queue.written(written, bytes);
                 if !queue.rest.is_empty() || queue.due() == 0 {
                     break;

@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::room::Peer;
+use super::syscall::poll_receive;
 use super::wire::MAX_MESSAGE;
 
 /// Read at once from a socket: most signaling messages fit. Larger buffers are zeroed again and again, and kept by idle
@@ -88,7 +89,7 @@ impl WebSocket {
             return Poll::Ready(None);
         }
         let mut stream = Ready {
-            read: &mut self.read,
+            read: &self.read,
             write: &mut self.write,
             cx,
         };
@@ -117,7 +118,7 @@ impl WebSocket {
     /// Writes a message, after `poll_ready`; it may be gathered with others until the next flush.
     pub(super) fn start_send(&mut self, cx: &mut Context<'_>, message: Message) -> Result<(), Error> {
         let mut stream = Ready {
-            read: &mut self.read,
+            read: &self.read,
             write: &mut self.write,
             cx,
         };
@@ -134,7 +135,7 @@ impl WebSocket {
     /// Hands all that is written to the system.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut stream = Ready {
-            read: &mut self.read,
+            read: &self.read,
             write: &mut self.write,
             cx,
         };
@@ -179,17 +180,15 @@ fn would_block(error: &Error) -> bool {
 
 /// The stream as the protocol sees it while the task is polled: what is not ready would block, and wakes the task.
 struct Ready<'a, 'w> {
-    read: &'a mut OwnedReadHalf,
+    read: &'a OwnedReadHalf,
     write: &'a mut Side,
     cx: &'a mut Context<'w>,
 }
 
 impl Read for Ready<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        match Pin::new(&mut *self.read).poll_read(self.cx, &mut buffer) {
-            Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
-            Poll::Ready(Err(error)) => Err(error),
+        match poll_receive(self.read.as_ref(), self.cx, buffer) {
+            Poll::Ready(received) => received,
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::dialect::Dialect;
+use super::quick;
 use crate::domain::clock::Timestamp;
 use crate::domain::identity::MAX_PEER_ID;
 use crate::ports::fleet::Outcome;
@@ -71,9 +72,9 @@ impl Kind {
 }
 
 /// Text of a message, borrowed from it where nothing is escaped.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
-pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl std::ops::Deref for Text<'_> {
     type Target = str;
@@ -84,10 +85,10 @@ impl std::ops::Deref for Text<'_> {
 }
 
 /// The members of a client's message that are routed. Everything else is checked to be JSON and not kept.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Incoming<'a> {
     #[serde(rename = "type", borrow)]
-    kind: Text<'a>,
+    pub(super) kind: Text<'a>,
     #[serde(borrow, default)]
     pub to: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -98,17 +99,22 @@ pub struct Incoming<'a> {
     pub zone: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub token: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "unless_null")]
+    pub(super) id: Option<&'a str>,
     #[serde(borrow, default, deserialize_with = "even_null")]
-    sdp: Option<&'a RawValue>,
+    pub(super) sdp: Option<&'a str>,
     #[serde(borrow, default, deserialize_with = "even_null")]
-    candidate: Option<&'a RawValue>,
+    pub(super) candidate: Option<&'a str>,
 }
 
 /// Reads a value that is there as it stands, `null` included.
-fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de str>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(|value| Some(value.get()))
+}
+
+/// Reads a value as it stands; `null` is none.
+fn unless_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de str>, D::Error> {
+    Ok(even_null(deserializer)?.filter(|value| *value != "null"))
 }
 
 impl<'a> Incoming<'a> {
@@ -117,6 +123,11 @@ impl<'a> Incoming<'a> {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn read(text: &'a str) -> Result<Self, String> {
+        quick::read(text).map_or_else(|| Self::read_whole(text), Ok)
+    }
+
+    /// As `read`, whatever form the message has.
+    pub(super) fn read_whole(text: &'a str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| {
             if error.is_data() {
                 format!("The message is not understood: {error}")
@@ -143,7 +154,7 @@ impl<'a> Incoming<'a> {
     /// # Errors
     /// A sentence for the client when it is neither a string nor a number, or too long.
     pub fn id(&self) -> Result<Option<&'a str>, String> {
-        let Some(id) = self.id.map(RawValue::get) else {
+        let Some(id) = self.id else {
             return Ok(None);
         };
         match id.as_bytes().first() {
@@ -163,7 +174,7 @@ impl<'a> Incoming<'a> {
             Kind::IceCandidate => ("candidate", self.candidate),
             _ => ("sdp", self.sdp),
         };
-        let raw = value.ok_or_else(|| format!("{name} is required"))?.get();
+        let raw = value.ok_or_else(|| format!("{name} is required"))?;
         match raw.as_bytes().first() {
             Some(b'"' | b'{') => Ok((name, raw)),
             Some(b'n') if kind == Kind::IceCandidate => Ok((name, raw)),

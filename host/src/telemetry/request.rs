@@ -26,15 +26,6 @@ impl RequestId {
         CURRENT.scope(self, work)
     }
 
-    /// The number in hexadecimal digits.
-    #[must_use]
-    pub fn digits(self) -> [u8; 16] {
-        let mut digits = [b'0'; 16];
-        // Both sides have their length.
-        let _ = hex::encode_to_slice(self.0.to_be_bytes(), &mut digits);
-        digits
-    }
-
     /// The number of a request that comes now.
     #[must_use]
     pub fn next() -> Self {
@@ -65,6 +56,6 @@ mod tests {
         assert_ne!(seen.0, other);
         assert_eq!(RequestId::current(), None);
         let id = RequestId(0x0123_4567_89ab_cdef);
-        assert_eq!(id.digits().as_slice(), id.to_string().as_bytes());
+        assert_eq!(id.to_string(), "0123456789abcdef");
     }
 }

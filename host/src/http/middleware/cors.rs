@@ -7,6 +7,12 @@ use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+/// Whether an answer depends on who asks: caches between must not give it to another page.
+#[must_use]
+pub fn varies(origins: &[String]) -> bool {
+    !origins.is_empty() && origins.iter().all(|origin| origin != "*")
+}
+
 /// The layer for these origins; none when no page may call.
 ///
 /// # Errors

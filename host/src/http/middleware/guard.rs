@@ -2,15 +2,18 @@
 //!
 //! One function on purpose: each further layer costs every request an allocation or two.
 
+use std::fmt::{Display, Write as _};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
 use futures_util::FutureExt;
 
 use crate::app::error::AppError;
@@ -38,6 +41,8 @@ const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset
 pub struct Guard {
     pub state: Arc<HttpState>,
     pub metrics: HttpMetrics,
+    /// Answers depend on the origin of who asks.
+    pub varies: bool,
 }
 
 /// Lets a request through to its handler, or refuses it. What is logged meanwhile carries the trace of a request that names one,
@@ -45,7 +50,9 @@ pub struct Guard {
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let id = RequestId::next();
     let Some(trace) = guard.state.app.traces.enter(request.headers()) else {
-        return id.handle(pass(&guard, id, request, next)).await;
+        // Pinned where it is: what wraps it does not move it.
+        let work = pin!(pass(&guard, id, request, next));
+        return id.handle(work).await;
     };
     let route = request.extensions().get::<MatchedPath>();
     let span = tracing::info_span!(
@@ -56,7 +63,8 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
         route = route.map_or(NO_ROUTE, MatchedPath::as_str)
     );
     let exported = Span::of_request(&trace, request.method(), route.map(MatchedPath::as_str), id);
-    let response = trace.run(span, id.handle(pass(&guard, id, request, next))).await;
+    let work = pin!(pass(&guard, id, request, next));
+    let response = trace.run(span, id.handle(work)).await;
     if let Some(exported) = exported {
         exported.answered(response.status());
     }
@@ -95,16 +103,18 @@ async fn pass(guard: &Guard, id: RequestId, request: Request, next: Next) -> Res
             outcome
         }
     };
+    // Of every number in the headers.
+    let mut text = BytesMut::with_capacity(64);
     let mut response = match outcome {
         LimitOutcome::Unlimited => answer(client, request, next).await,
         LimitOutcome::Allowed(bucket) => {
             let mut response = answer(client, request, next).await;
-            limit_headers(response.headers_mut(), &bucket);
+            limit_headers(response.headers_mut(), &bucket, &mut text);
             response
         }
         LimitOutcome::Limited(bucket) => {
             let mut headers = HeaderMap::with_capacity(8);
-            limit_headers(&mut headers, &bucket);
+            limit_headers(&mut headers, &bucket, &mut text);
             headers.insert(RETRY_AFTER, HeaderValue::from(bucket.retry_after_seconds.max(1)));
             Problem::limited(&bucket).respond(headers)
         }
@@ -112,9 +122,10 @@ async fn pass(guard: &Guard, id: RequestId, request: Request, next: Next) -> Res
     };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
-        headers.insert(X_REQUEST_ID, id);
+    if guard.varies {
+        headers.insert(VARY, HeaderValue::from_static("origin"));
     }
+    insert(headers, X_REQUEST_ID, id, &mut text);
     guard.metrics.observe(
         template.unwrap_or(NO_ROUTE),
         &method,
@@ -161,10 +172,19 @@ fn problem(response: Response) -> Response {
     Problem::new(status, detail).respond(headers)
 }
 
-fn limit_headers(headers: &mut HeaderMap, bucket: &BucketAnswer) {
-    headers.insert(X_RATELIMIT_LIMIT, HeaderValue::from(bucket.limit));
-    headers.insert(X_RATELIMIT_REMAINING, HeaderValue::from(bucket.remaining));
-    headers.insert(X_RATELIMIT_RESET, HeaderValue::from(bucket.reset_at.unix_seconds()));
+fn limit_headers(headers: &mut HeaderMap, bucket: &BucketAnswer, text: &mut BytesMut) {
+    insert(headers, X_RATELIMIT_LIMIT, bucket.limit, text);
+    insert(headers, X_RATELIMIT_REMAINING, bucket.remaining, text);
+    insert(headers, X_RATELIMIT_RESET, bucket.reset_at.unix_seconds(), text);
+}
+
+/// A header with a number. `text` is the memory that the numbers of one answer share.
+fn insert(headers: &mut HeaderMap, name: HeaderName, number: impl Display, text: &mut BytesMut) {
+    if write!(text, "{number}").is_ok()
+        && let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze())
+    {
+        headers.insert(name, value);
+    }
 }
 
 /// Whether no policy may refuse: probes have to work, and operators have to see which policy it is that

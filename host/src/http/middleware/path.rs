@@ -3,41 +3,25 @@
 //! Clients in the field do not follow redirects on POST, so nothing is redirected.
 
 use std::borrow::Cow;
-use std::task::{Context, Poll};
 
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Method, Uri};
-use tower::Service;
 
 use crate::http::console::ThroughConsole;
 
 /// Paths that live at the root and answer under the prefixes too.
 const AT_ROOT: [&str; 5] = ["health", "metrics", "openapi.json", "asyncapi.json", "docs"];
 
-/// Rewrites paths and passes requests on.
-#[derive(Clone, Debug)]
-pub struct OneSpelling<S>(pub S);
-
-impl<S: Service<Request>> Service<Request> for OneSpelling<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+/// Gives the request's path its one spelling.
+pub fn respell(request: &mut Request) {
+    if request.uri().path().starts_with("/console/") {
+        request.extensions_mut().insert(ThroughConsole);
     }
-
-    fn call(&mut self, mut request: Request) -> S::Future {
-        if request.uri().path().starts_with("/console/") {
-            request.extensions_mut().insert(ThroughConsole);
-        }
-        if let Cow::Owned(path) = canonical(request.method(), request.uri().path())
-            && let Some(uri) = replaced(request.uri(), path)
-        {
-            *request.uri_mut() = uri;
-        }
-        self.0.call(request)
+    if let Cow::Owned(path) = canonical(request.method(), request.uri().path())
+        && let Some(uri) = replaced(request.uri(), path)
+    {
+        *request.uri_mut() = uri;
     }
 }
 

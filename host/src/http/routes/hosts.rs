@@ -81,7 +81,7 @@ pub async fn available(State(state): Shared, _: PlayerOrOperator, mut query: Que
 pub async fn best(State(state): Shared, _: PlayerOrOperator, mut query: Query) -> Result<Response, AppError> {
     let min_score = query.min_score();
     query.finish()?;
-    Ok(answer::ok(&*hosts::best(&state.app, min_score)?))
+    Ok(state.best.ok(&hosts::best(&state.app, min_score)?))
 }
 
 /// Signs a host off. Its sessions go on with another host, or end.

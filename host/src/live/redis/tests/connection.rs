@@ -24,7 +24,9 @@ async fn works(connection: &Connection) {
         .eval(&tell, &[&channel], &(command, "from a script"))
         .await
         .unwrap();
-    assert_eq!((heard, connection.publish(&channel, b"\0\xff").await.unwrap()), (1, 1));
+    let also = connection.publish(&channel, b"\0\xff").await.unwrap();
+    // The server may not know yet that an attempt to subscribe before this one was given up.
+    assert!(heard >= 1 && also >= 1, "{heard} and {also}");
     assert_eq!(next(&mut subscription).await, Event::Message("from a script".into()));
     assert_eq!(next(&mut subscription).await, Event::Message(b"\0\xff"[..].into()));
 }

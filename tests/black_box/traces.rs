@@ -250,9 +250,11 @@ async fn a_share_of_the_other_requests_begins_traces_of_its_own() {
     let named = collector.named("GET /api/v1/zones").await;
     assert_eq!((named.trace.as_str(), named.parent.as_str()), (TRACE, PARENT));
     // Each run of a task is a trace of its own.
-    let run = collector.named("task heartbeat-flush").await;
-    assert_eq!((run.parent.as_str(), run.failed), ("", false));
-    assert_ne!(run.trace, missing.trace);
+    for task in ["heartbeat-flush", "releases"] {
+        let run = collector.named(&format!("task {task}")).await;
+        assert_eq!((run.parent.as_str(), run.failed), ("", false));
+        assert_ne!(run.trace, missing.trace);
+    }
 }
 
 #[tokio::test]

@@ -36,12 +36,15 @@ use crate::ports::storage::Storage;
 use crate::reload::Reload;
 use crate::serve::Tls;
 use crate::signaling::hub::{Hub, HubLimits};
+use crate::telemetry::export::{self, Export};
 use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics::Metrics;
 use crate::{http, live, serve, signaling, storage, tasks};
 
 /// What the last writes to storage get at least, however short the grace is.
 const LAST_WRITES: Duration = Duration::from_millis(500);
+/// What the last spans get at most.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// Runs the service until a signal ends it. When it cannot start, the log and the service manager are told what to change.
 ///
@@ -120,6 +123,7 @@ struct Service {
     tls: Option<Arc<Tls>>,
     /// What keeps this node in the fleet, until its last peer is gone.
     fleet: [AbortHandle; 2],
+    export: Option<Export>,
 }
 
 impl Service {
@@ -133,6 +137,7 @@ impl Service {
             format!("DATA_DIR: cannot create {shown}; name a folder this user may write to")
         })?;
         let node = node_name()?;
+        let (traces, export) = export::start(&config.traces, &config.service, &node, &metrics.registry)?;
         // At the same time, so that whatever is wrong is told at once and soon.
         let (storage, live) = match tokio::join!(open_storage(&config), open_live(&config, &node, &metrics)) {
             (Ok(storage), Ok(live)) => (storage, live),
@@ -166,6 +171,7 @@ impl Service {
             peers: hub.clone(),
             npcs: npc_source(&config)?,
             metrics,
+            traces,
             readings: Default::default(),
             clock: clock.clone(),
         });
@@ -192,6 +198,7 @@ impl Service {
             state,
             connections: TaskTracker::new(),
             fleet: [courier, keeper],
+            export,
         })
     }
 
@@ -274,6 +281,9 @@ impl Service {
         let close = state.app.storage.health.close();
         if tokio::time::timeout(left().max(LAST_WRITES), close).await.is_err() {
             tracing::warn!("storage did not close in time; what it acknowledged is on disk");
+        }
+        if let Some(export) = self.export {
+            export.stop(left().clamp(LAST_WRITES, LAST_SPANS)).await;
         }
         tracing::info!("stopped");
     }

@@ -245,6 +245,7 @@ async fn doctor_finds_everything_well() {
         ("database", "the schema is up to date"),
         ("redis", "answers in"),
         ("ai service", "AI_SERVICE_ENABLED is false"),
+        ("collector", "no trace is exported"),
         ("policies", "rate-limit.wasm is taken"),
         ("port", "a coordinator answers"),
     ] {
@@ -269,6 +270,7 @@ fn doctor_says_all_that_is_wrong_and_the_mend() {
         ("REDIS_URL", "redis://127.0.0.1:1"),
         ("AI_SERVICE_ENABLED", "true"),
         ("AI_SERVICE_URL", "http://127.0.0.1:1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:wr0ng-s3cret@127.0.0.1:1"),
         ("HOST", "127.0.0.1"),
         ("PORT", &port),
         ("PLUGIN_DIR", "plugins"),
@@ -284,6 +286,7 @@ fn doctor_says_all_that_is_wrong_and_the_mend() {
         ("database", "bad", "start PostgreSQL"),
         ("redis", "bad", "start Redis there"),
         ("ai service", "warning", "correct AI_SERVICE_URL"),
+        ("collector", "warning", "http://127.0.0.1:1/: no connection"),
         ("policies", "bad", "is refused"),
         ("port", "bad", "end that one"),
     ] {

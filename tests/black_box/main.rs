@@ -46,4 +46,5 @@ mod signaling;
 mod start_mistakes;
 mod timeouts;
 mod tls;
+mod traces;
 mod webrtc;

@@ -21,6 +21,7 @@ use crate::ports::npc_source::NpcSource;
 use crate::ports::peers::PeerNotifier;
 use crate::ports::policies::Policies;
 use crate::ports::storage::Storage;
+use crate::telemetry::export::Traces;
 use crate::telemetry::metrics::Metrics;
 
 /// All that a use case needs. Made once, in `boot`; cheap to clone behind its `Arc`.
@@ -35,6 +36,8 @@ pub struct App {
     pub peers: Arc<dyn PeerNotifier>,
     pub npcs: Option<Arc<dyn NpcSource>>,
     pub metrics: Arc<Metrics>,
+    /// Which requests and runs are exported.
+    pub traces: Traces,
     /// The latest readings of the stores; starts as its default.
     pub readings: monitoring::Readings,
 }

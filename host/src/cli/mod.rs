@@ -52,7 +52,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Look at everything the settings name (database, Redis, AI service, policies, port), and say what is wrong and how to mend it.
+    /// Look at everything the settings name (database, Redis, AI service, collector, policies, port), and say what is wrong and how to mend it.
     Doctor(doctor::Doctor),
     /// Bring the schema of the database up to date, as the next start would.
     Migrate(database::Migrate),

@@ -21,6 +21,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traces;
 
 pub use ai_service::AiServiceConfig;
 pub use database::{DatabaseConfig, DatabaseUrl};
@@ -37,6 +38,7 @@ pub use service::{Environment, ServiceConfig};
 pub use source::{Origin, Source};
 pub use tasks::TasksConfig;
 pub use tls::TlsConfig;
+pub use traces::TracesConfig;
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ pub struct Config {
     pub tasks: TasksConfig,
     pub plugins: PluginsConfig,
     pub log: LogConfig,
+    pub traces: TracesConfig,
 }
 
 /// What loading tells beside the settings themselves.
@@ -90,6 +93,7 @@ pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
     let tasks = TasksConfig::read(&mut reader);
     let plugins = PluginsConfig::read(&mut reader);
     let log = LogConfig::read(&mut reader, service.debug);
+    let traces = TracesConfig::read(&mut reader);
     // Last: it makes secrets only when all else is right.
     let store = security::store(&service.data_dir, mode == Mode::Start);
     let (security, kept) = SecurityConfig::read(&mut reader, service.environment, &store);
@@ -122,6 +126,7 @@ pub fn load(source: &Source, mode: Mode) -> (Option<Config>, Report) {
         tasks,
         plugins,
         log,
+        traces,
     };
     (report.problems.is_empty().then_some(config), report)
 }

@@ -12,6 +12,18 @@ pub enum Environment {
     Production,
 }
 
+impl Environment {
+    /// The name in settings and reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Testing => "testing",
+            Self::Production => "production",
+        }
+    }
+}
+
 /// `SERVICE_NAME`, `SERVICE_VERSION`, `ENVIRONMENT`, `DEBUG`, and where data is kept.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {

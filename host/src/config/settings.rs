@@ -74,6 +74,7 @@ const LIMITS: &str = "Rate limiting";
 const TASKS: &str = "Background tasks";
 const PLUGINS: &str = "Policies";
 const LOG: &str = "Logging";
+const TRACES: &str = "Traces";
 
 /// Variables with this prefix are handed to the policies by name.
 pub const POLICY_PREFIX: &str = "POLICY_";
@@ -361,6 +362,28 @@ pub const SETTINGS: &[Setting] = &[
         "LOG_ROTATION",
         "true",
         "true: LOG_FILE gets the date behind its name each day and at 500 MB, and 10 old ones are kept. false: another program moves it away, and SIGHUP has it made again.",
+    ),
+    url(
+        TRACES,
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "http:// or https:// URL of a collector that takes OTLP over HTTP, as in http://localhost:4318; /v1/traces is put behind it. Empty: no trace is exported.",
+    ),
+    secret(
+        TRACES,
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "Headers for the collector: name=value,name=value, with special characters as %XX.",
+    ),
+    plain(
+        TRACES,
+        "OTEL_TRACES_SAMPLER_ARG",
+        "0.01",
+        "Share of the requests without a sampled traceparent, and of runs of background tasks, that is exported, 0 to 1.",
+    ),
+    plain(
+        TRACES,
+        "OTEL_SERVICE_NAME",
+        "p2p-coordinator",
+        "Name of the service in exported traces.",
     ),
 ];
 

@@ -2,11 +2,12 @@
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use crate::config::AiServiceConfig;
 use crate::ports::npc_source::{NpcError, NpcRecord, NpcSource};
+use crate::telemetry::span::Span;
 use crate::telemetry::trace::{TRACEPARENT, Trace};
 
 /// Largest answer that is read, in bytes.
@@ -52,7 +53,7 @@ impl HttpNpcSource {
     ///
     /// It is away, too slow, or answers with an error.
     pub async fn check(&self) -> Result<(), NpcError> {
-        self.fetch(self.url(&["health"])).await.map(drop)
+        self.fetch(self.url(&["health"]), "/health").await.map(drop)
     }
 
     /// The URL of a path, each segment encoded.
@@ -64,9 +65,26 @@ impl HttpNpcSource {
         url
     }
 
-    async fn fetch(&self, url: Url) -> Result<Vec<u8>, NpcError> {
-        let request = self.client.get(url).header(TRACEPARENT, Trace::current().header());
+    /// `template` is the path without what is particular about this request.
+    async fn fetch(&self, url: Url, template: &str) -> Result<Vec<u8>, NpcError> {
+        let mut span = Span::to_service(&Method::GET, template, url.host_str().unwrap_or_default());
+        let trace = match &span {
+            Some(span) => span.trace().header(),
+            None => Trace::current().header(),
+        };
+        let fetched = self.ask(url, trace, span.as_mut()).await;
+        if let (Some(span), Err(error)) = (&mut span, &fetched) {
+            span.fail(error.to_string());
+        }
+        fetched
+    }
+
+    async fn ask(&self, url: Url, trace: String, span: Option<&mut Span>) -> Result<Vec<u8>, NpcError> {
+        let request = self.client.get(url).header(TRACEPARENT, trace);
         let answer = request.send().await.map_err(unavailable)?;
+        if let Some(span) = span {
+            span.got(answer.status());
+        }
         if answer.status() != StatusCode::OK {
             return Err(NpcError::Unavailable(format!("status {}", answer.status().as_u16())));
         }
@@ -84,7 +102,10 @@ impl NpcSource for HttpNpcSource {
             )));
         }
         let body = self
-            .fetch(self.url(&["api", "world", "zones", zone_id, "npcs"]))
+            .fetch(
+                self.url(&["api", "world", "zones", zone_id, "npcs"]),
+                "/api/world/zones/{zone_id}/npcs",
+            )
             .await?;
         records(&body)
     }

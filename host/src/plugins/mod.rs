@@ -34,6 +34,7 @@ pub mod tally;
 pub mod templates;
 #[cfg(test)]
 mod tests;
+mod traced;
 pub mod tryout;
 pub mod turns;
 pub mod vectors;

@@ -4,6 +4,7 @@
 //! receiver's outbox, to whose socket it writes. What asks storage (`errands`) is served apart.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::close::CloseReason;
@@ -15,6 +16,7 @@ use super::metrics::{self, Outcome, Way};
 use super::queue::Worth;
 use super::room::{Peer, Room};
 use super::stream::WebSocket;
+use super::traced::Traced;
 use super::wire::{self, Incoming, Kind};
 use crate::app::limits::{ConnectionBuckets, LimitOutcome, Limiter};
 use crate::domain::clock::Timestamp;
@@ -22,6 +24,7 @@ use crate::domain::identity::{Identity, MAX_ID};
 use crate::http::state::HttpState;
 use crate::ports::fleet::{self, Arrived};
 use crate::ports::policies::{Caller, LimitRequest, Surface};
+use crate::telemetry::trace::Trace;
 
 /// What a connection knows of its own messages' limit.
 pub(super) struct Meter {
@@ -123,19 +126,30 @@ pub(super) async fn serve(
     (peer, place): (Arc<Peer>, Arrived),
     meter: Meter,
     first: Option<Errand>,
+    exported: Option<Box<Trace>>,
 ) {
+    let traced = exported.and_then(|trace| Traced::open(*trace, &peer).map(Box::new));
     let link = Link::new(socket, Arc::clone(&peer), state.hub.limits.ping_interval);
     let mut seat = Seat {
         state: Arc::clone(&state),
         peer: Arc::clone(&peer),
         keep: false,
     };
-    let mut connection = Connection { state, peer, meter };
-    let first = Box::pin(connection.take_place(place, first)).await;
+    let mut connection = Connection {
+        state,
+        peer,
+        meter,
+        traced,
+    };
+    let trace = connection.traced.as_ref().map(|traced| traced.trace().clone());
+    let first = within(trace, connection.take_place(place, first)).await;
     let (link, reason) = connection.run(link, first).await;
     let hub = Arc::clone(&connection.state.hub);
     seat.keep = hub.is_draining() || (connection.peer.resumable && reason.may_resume());
     hub.metrics.closed(reason);
+    if let Some(traced) = connection.traced.take() {
+        traced.close(reason);
+    }
     tracing::debug!(peer_id = %connection.peer.peer_id, reason = reason.as_str(), "connection closed");
     if reason == CloseReason::Restart {
         // The client speaks until it hears of the end; what it says until then counts.
@@ -151,6 +165,7 @@ pub(super) struct Connection {
     pub(super) state: Arc<HttpState>,
     pub(super) peer: Arc<Peer>,
     meter: Meter,
+    traced: Option<Box<Traced>>,
 }
 
 /// What serving a message comes to.
@@ -162,16 +177,30 @@ enum Served {
     Close(CloseReason),
 }
 
+/// The work as a part of the trace, if there is one. Boxed: idle connections have no room for it.
+fn within<'a, T>(
+    trace: Option<Trace>,
+    work: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    match trace {
+        Some(trace) => Box::pin(trace.run(tracing::Span::current(), work)),
+        None => Box::pin(work),
+    }
+}
+
 impl Connection {
     async fn run(&mut self, mut link: Link, first: Option<Errand>) -> (Link, CloseReason) {
         if let Some(errand) = first {
-            Box::pin(self.run_errand(errand)).await;
+            let trace = self.traced.as_ref().map(|traced| traced.trace().clone());
+            within(trace, self.run_errand(errand)).await;
         }
         loop {
-            let served = match link.next().await {
+            let event = link.next().await;
+            let served = match event {
+                Event::End(reason) => return (link, reason),
+                event if self.traced.is_some() => Box::pin(self.serve_traced(event, link.in_burst())).await,
                 Event::Text(text) => self.serve_message(&text, link.in_burst()),
                 Event::Binary => self.serve_binary(),
-                Event::End(reason) => return (link, reason),
             };
             match served {
                 Served::Done => {}
@@ -186,6 +215,36 @@ impl Connection {
         self.state.hub.send(&self.peer, frame.into(), Worth::Keep);
     }
 
+    /// Serves a message of a connection that somebody is told of, with what it asks of storage.
+    async fn serve_traced(&mut self, event: Event, in_burst: bool) -> Served {
+        let text = match &event {
+            Event::Text(text) => Some(text.as_str()),
+            Event::Binary => None,
+            Event::End(reason) => return Served::Close(*reason),
+        };
+        let mut span = self.traced.as_mut().and_then(|traced| traced.message(text));
+        let trace = span.as_ref().map(|span| span.trace().clone());
+        let mut serve = || match text {
+            Some(text) => self.serve_message(text, in_burst),
+            None => self.serve_binary(),
+        };
+        let served = match &trace {
+            Some(trace) => trace.clone().during(&mut serve),
+            None => serve(),
+        };
+        let outcome = match &served {
+            Served::Done | Served::Errand(_) => "done",
+            Served::Refused(_) => "refused",
+            Served::Close(_) => "closed",
+        };
+        if let Some(span) = &mut span {
+            span.text("signaling.outcome", outcome);
+        }
+        let Served::Errand(errand) = served else { return served };
+        within(trace, self.run_errand(errand)).await;
+        Served::Done
+    }
+
     /// Serves a message that came after the node said that it goes away: it is passed on, and nothing else.
     fn serve_last(&mut self, text: &str) {
         if let Served::Refused(message) = self.serve_message(text, true) {
@@ -194,7 +253,7 @@ impl Connection {
     }
 
     fn limited(&mut self, session_id: Option<&str>, now: Timestamp, kind: Kind, size: usize) -> Option<Served> {
-        let Self { state, peer, meter } = self;
+        let Self { state, peer, meter, .. } = self;
         match meter.check(
             &state.limiter,
             &state.hub,

@@ -1,7 +1,8 @@
 //! Signaling: introduces the peers of a session to each other over WebSocket, and never carries game traffic.
 //!
 //! One connection: `handshake` and `socket` open it and check its credential, `connection` is its one task and `errands` what
-//! that asks of storage, `link` and `stream` read and write the socket, `outbox` and `queue` are what waits for it.
+//! that asks of storage, `link` and `stream` read and write the socket, `outbox` and `queue` are what waits for it, `traced` tells a
+//! collector of it.
 //!
 //! This node: `hub` knows who is here, `membership` who is in which session, `notifier` speaks for the application, `drain`
 //! sends everybody away. The fleet: `events` applies what it tells, `courier` is the one way out and `deliveries` what became of
@@ -73,6 +74,7 @@ mod stream;
 mod syscall;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod wire;
 
 use std::sync::Arc;

@@ -35,6 +35,7 @@ use crate::http::client::Client;
 use crate::http::error::Problem;
 use crate::http::state::HttpState;
 use crate::ports::fleet::Arrived;
+use crate::telemetry::trace::Trace;
 
 /// The query of an upgrade. Without any, the connection speaks the dialect of the game DLL.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -105,9 +106,10 @@ pub async fn open(
     };
     let answer = handshake.answer(credential::answered_protocol(&headers));
     let tracker = state.tracker.clone();
+    let exported = Trace::exported().map(Box::new);
     let serve = async move {
         if let Some(socket) = handshake.finish().await {
-            greet(state, socket, opening, admission).await;
+            greet(state, socket, opening, admission, exported).await;
         }
     };
     // Without a trace of its own this is no span, and costs nothing.
@@ -120,11 +122,17 @@ fn refuse(status: StatusCode, detail: &str) -> Response {
 }
 
 /// Finds out who it is, then serves it.
-async fn greet(state: Arc<HttpState>, mut socket: WebSocket, opening: Opening, admission: Admission) {
+async fn greet(
+    state: Arc<HttpState>,
+    mut socket: WebSocket,
+    opening: Opening,
+    admission: Admission,
+    exported: Option<Box<Trace>>,
+) {
     let mut meter = Meter::new(opening.ip);
     let welcome = Box::pin(welcome(&state, &mut socket, opening, &mut meter)).await;
     match welcome {
-        Ok((peer, place, first)) => connection::serve(state, socket, (peer, place), meter, first).await,
+        Ok((peer, place, first)) => connection::serve(state, socket, (peer, place), meter, first, exported).await,
         Err(refused) => {
             if let Some(message) = refused.message {
                 let frame = wire::error(&message, "");

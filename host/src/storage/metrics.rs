@@ -7,19 +7,22 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 
 use crate::ports::storage::{Result, StorageError, StorageHealth};
 use crate::telemetry::metrics::Looked;
+use crate::telemetry::span::{Span, SpanKind};
 
 const BUCKETS: [f64; 9] = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.02, 0.1, 0.5, 2.0];
 
 /// How operations of one kind fare.
 pub(super) struct Operation {
+    name: &'static str,
     seconds: Histogram,
     unavailable: IntCounter,
     internal: IntCounter,
 }
 
 impl Operation {
-    /// Measures one operation. One that is dropped half-way leaves no trace.
+    /// Measures one operation, and exports it with the trace in hand. One that is dropped half-way is not measured.
     pub(super) async fn observe<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut span = Span::part(SpanKind::Client, || format!("storage {}", self.name));
         let start = Instant::now();
         let answer = operation.await;
         self.seconds.observe(start.elapsed().as_secs_f64());
@@ -27,6 +30,9 @@ impl Operation {
             Ok(_) => {}
             Err(StorageError::Unavailable(_)) => self.unavailable.inc(),
             Err(StorageError::Internal(_)) => self.internal.inc(),
+        }
+        if let (Some(span), Err(error)) = (&mut span, &answer) {
+            span.fail(error.to_string());
         }
         answer
     }
@@ -56,6 +62,7 @@ impl StorageMetrics {
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(failures.clone()))?;
         let operation = |name| Operation {
+            name,
             seconds: seconds.with_label_values(&[name]),
             unavailable: failures.with_label_values(&[name, "unavailable"]),
             internal: failures.with_label_values(&[name, "internal"]),

@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 use super::lease::TaskLease;
 use super::metrics::TaskMetrics;
 use crate::ports::live::Leases;
-use crate::telemetry::trace::Trace;
+use crate::telemetry::export::Traces;
+use crate::telemetry::span::{Span, SpanKind};
 
 /// Longest time one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -49,6 +50,7 @@ pub struct Driver {
     /// This node, as a holder of leases.
     node: String,
     run_limit: Duration,
+    traces: Traces,
 }
 
 impl Driver {
@@ -71,7 +73,14 @@ impl Driver {
             node,
             metrics: Arc::new(TaskMetrics::register(registry)?),
             run_limit: RUN_LIMIT,
+            traces: Traces::default(),
         })
+    }
+
+    /// The same, with runs exported as `traces` says. Without this none is.
+    #[must_use]
+    pub fn exporting(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// Runs the task on this node every `interval`, the first time after one interval. A run that is under way at the end is
@@ -91,6 +100,7 @@ impl Driver {
 
     fn start(&self, interval: Duration, task: impl Task, mut lease: Option<TaskLease>) {
         let (shutdown, metrics, limit) = (self.shutdown.clone(), self.metrics.clone(), self.run_limit);
+        let traces = self.traces.clone();
         self.tracker.spawn(async move {
             let mut failures = 0_u32;
             let mut next = Instant::now() + jittered(interval);
@@ -106,7 +116,7 @@ impl Driver {
                         None => true,
                     };
                 if ours {
-                    let run = run_once(&task, limit);
+                    let run = run_once(&task, limit, &traces);
                     let result = match &lease {
                         Some(lease) => lease.keep_while(run).await,
                         None => run.await,
@@ -125,17 +135,25 @@ impl Driver {
     }
 }
 
-async fn run_once(task: &impl Task, limit: Duration) -> anyhow::Result<()> {
-    let trace = Trace::fresh();
+async fn run_once(task: &impl Task, limit: Duration, traces: &Traces) -> anyhow::Result<()> {
+    let trace = traces.fresh();
     let span = tracing::info_span!("task", name = task.name(), trace_id = trace.id());
-    match AssertUnwindSafe(trace.run(span, tokio::time::timeout(limit, task.run())))
+    let exported = Span::of(&trace, SpanKind::Internal, || format!("task {}", task.name()));
+    let result = match AssertUnwindSafe(trace.run(span, tokio::time::timeout(limit, task.run())))
         .catch_unwind()
         .await
     {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) => anyhow::bail!("took longer than {} s and was stopped", limit.as_secs()),
-        Err(_) => anyhow::bail!("panicked"),
+        Ok(Err(_)) => Err(anyhow::anyhow!(
+            "took longer than {} s and was stopped",
+            limit.as_secs()
+        )),
+        Err(_) => Err(anyhow::anyhow!("panicked")),
+    };
+    if let (Some(mut exported), Err(error)) = (exported, &result) {
+        exported.fail(format!("{error:#}"));
     }
+    result
 }
 
 /// Logs a change for the better or worse, and each doubling of failures. Returns the failures in a row.

@@ -45,7 +45,8 @@ pub fn start(app: &Arc<App>, node: &str, tracker: &TaskTracker, shutdown: &Cance
         &app.metrics.registry,
         leases,
         node.to_owned(),
-    )?;
+    )?
+    .exporting(app.traces.clone());
     releases::start(app, tracker, shutdown);
     let tasks = &app.config.tasks;
     let host_timeout = app.config.p2p.host_heartbeat_timeout;

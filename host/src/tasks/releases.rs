@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::app::releases::TOPIC;
 use crate::app::releases::follow::{self, Followed};
+use crate::telemetry::span::{Span, SpanKind};
 
 const POLL: Duration = Duration::from_secs(2);
 const WATCH: Duration = Duration::from_millis(500);
@@ -24,8 +25,10 @@ pub fn start(app: &Arc<App>, tracker: &TaskTracker, shutdown: &CancellationToken
         let mut followed = Followed::default();
         let mut failures = 0_u32;
         loop {
-            let looked = tokio::time::timeout(LIMIT, follow::look(&app, &mut followed));
-            let failed = match looked.await {
+            let trace = app.traces.fresh();
+            let mut exported = Span::of(&trace, SpanKind::Internal, || "task releases".to_owned());
+            let look = trace.run(tracing::Span::none(), follow::look(&app, &mut followed));
+            let failed = match tokio::time::timeout(LIMIT, look).await {
                 Ok(Ok(())) => false,
                 Ok(Err(error)) => {
                     if failures == 0 {
@@ -38,6 +41,10 @@ pub fn start(app: &Arc<App>, tracker: &TaskTracker, shutdown: &CancellationToken
                     true
                 }
             };
+            if let Some(exported) = exported.as_mut().filter(|_| failed) {
+                exported.fail("the releases to run are not known");
+            }
+            drop(exported);
             failures = if failed { failures.saturating_add(1) } else { 0 };
             let pause = if followed.watches(&app) && !failed { WATCH } else { POLL };
             tokio::select! {

@@ -1,11 +1,14 @@
 //! W3C trace context: taken from who asks, given to who is asked, and to every line that is logged on the way. Costs nothing for
-//! what comes without one. Exports nothing.
+//! what comes without one. Knows where the spans of an exported trace go, and makes none.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use tracing::Instrument as _;
 use tracing::instrument::Instrumented;
+
+use super::queue::Queue;
 
 /// The header that carries it.
 pub const TRACEPARENT: &str = "traceparent";
@@ -15,12 +18,23 @@ tokio::task_local! {
 }
 
 /// Where a piece of work belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Trace {
     id: u128,
     /// What is done here.
     span: u64,
+    parent: Option<Parent>,
     sampled: bool,
+    /// Where its spans go; none when it is not exported.
+    queue: Option<Arc<Queue>>,
+}
+
+/// What this work is a part of.
+#[derive(Clone, Copy, Debug)]
+struct Parent {
+    span: u64,
+    /// Somebody else does it.
+    elsewhere: bool,
 }
 
 impl Trace {
@@ -32,7 +46,9 @@ impl Trace {
         Self {
             id: if random { u128::from_le_bytes(bytes).max(1) } else { 1 },
             span: number(),
+            parent: None,
             sampled: false,
+            queue: None,
         }
     }
 
@@ -58,18 +74,83 @@ impl Trace {
             return None;
         }
         let id = u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)?;
-        u64::from_str_radix(parent, 16).ok().filter(|parent| *parent != 0)?;
+        let parent = u64::from_str_radix(parent, 16).ok().filter(|parent| *parent != 0)?;
         Some(Self {
             id,
             span: number(),
+            parent: Some(Parent {
+                span: parent,
+                elsewhere: true,
+            }),
             sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1,
+            queue: None,
         })
     }
 
     /// The one that this work is part of; a fresh one when it is part of none.
     #[must_use]
     pub fn current() -> Self {
-        CURRENT.try_with(|trace| *trace).unwrap_or_else(|_| Self::fresh())
+        CURRENT.try_with(Self::clone).unwrap_or_else(|_| Self::fresh())
+    }
+
+    /// The one that this work is part of, if it is exported.
+    #[inline]
+    #[must_use]
+    pub fn exported() -> Option<Self> {
+        CURRENT
+            .try_with(|trace| trace.is_exported().then(|| trace.clone()))
+            .ok()
+            .flatten()
+    }
+
+    /// A part of what is done here, with a number of its own.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self {
+            span: number(),
+            parent: Some(Parent {
+                span: self.span,
+                elsewhere: false,
+            }),
+            ..self.clone()
+        }
+    }
+
+    /// Whether who asked has it recorded, or it is exported here.
+    #[must_use]
+    pub const fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
+    /// Whether its spans are exported.
+    #[must_use]
+    pub const fn is_exported(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// The same trace, with its spans going to this queue.
+    pub(super) fn into_exported(self, queue: Arc<Queue>) -> Self {
+        Self {
+            sampled: true,
+            queue: Some(queue),
+            ..self
+        }
+    }
+
+    /// Where its spans go.
+    pub(super) fn queue(&self) -> Option<&Queue> {
+        self.queue.as_deref()
+    }
+
+    /// The numbers as collectors take them: of the trace, of what is done here, of what that is a part of.
+    pub(super) fn numbers(&self) -> ([u8; 16], [u8; 8], Option<[u8; 8]>) {
+        let parent = self.parent.map(|parent| parent.span.to_be_bytes());
+        (self.id.to_be_bytes(), self.span.to_be_bytes(), parent)
+    }
+
+    /// Whether it is somebody else's work that this is a part of.
+    pub(super) fn came_from_elsewhere(&self) -> bool {
+        self.parent.is_some_and(|parent| parent.elsewhere)
     }
 
     /// The value of the header for a request to others.
@@ -88,6 +169,11 @@ impl Trace {
     pub fn run<F: Future>(self, span: tracing::Span, work: F) -> impl Future<Output = F::Output> {
         let work: Instrumented<F> = work.instrument(span);
         CURRENT.scope(self, work)
+    }
+
+    /// Does short work as a part of this trace.
+    pub fn during<R>(self, work: impl FnOnce() -> R) -> R {
+        CURRENT.sync_scope(self, work)
     }
 }
 
@@ -125,20 +211,22 @@ mod tests {
         let long = format!("{GIVEN}-more");
         let later = format!("ff{}", &GIVEN[2..]);
         for text in ["", "00", "a\nb", &zeros, &no_parent, &upper, &long, &later, &GIVEN[1..]] {
-            assert_eq!(Trace::parse(text), None, "{text}");
+            assert!(Trace::parse(text).is_none(), "{text}");
         }
         let mut headers = HeaderMap::new();
         headers.append(TRACEPARENT, GIVEN.parse().unwrap());
         assert!(Trace::of(&headers).is_some());
         headers.append(TRACEPARENT, GIVEN.parse().unwrap());
-        assert_eq!(Trace::of(&headers), None, "two of them are none");
+        assert!(Trace::of(&headers).is_none(), "two of them are none");
     }
 
     #[tokio::test]
     async fn work_knows_its_trace() {
         let trace = Trace::parse(GIVEN).unwrap();
-        let seen = trace.run(tracing::Span::none(), async { Trace::current() }).await;
-        assert_eq!(seen, trace);
+        let seen = trace.clone().run(tracing::Span::none(), async { Trace::current() });
+        assert_eq!(seen.await.header(), trace.header());
         assert_ne!(Trace::current().id, trace.id);
+        let seen = trace.clone().during(Trace::current);
+        assert_eq!(seen.header(), trace.header());
     }
 }

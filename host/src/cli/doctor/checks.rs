@@ -15,6 +15,7 @@ use crate::npcs::HttpNpcSource;
 use crate::plugins::check;
 use crate::ports::npc_source::NpcError;
 use crate::serve;
+use crate::telemetry::export;
 
 /// Files that are open beside the connections of clients: database, Redis, logs, policies.
 const OTHER_FILES: u64 = 256;
@@ -132,6 +133,23 @@ pub(super) async fn ai_service(config: &Config) -> Found {
                 "{}/health: {why}; sessions work, peers get no NPC state: start it, correct AI_SERVICE_URL, or set \
                  AI_SERVICE_ENABLED=false",
                 ai.url.trim_end_matches('/')
+            ),
+        ),
+    }
+}
+
+pub(super) async fn collector(config: &Config) -> Found {
+    match export::check(&config.traces).await {
+        Ok(None) => (
+            State::Good,
+            "OTEL_EXPORTER_OTLP_ENDPOINT is not set: no trace is exported".to_owned(),
+        ),
+        Ok(Some(url)) => (State::Good, format!("{url} takes traces")),
+        Err(why) => (
+            State::Warning,
+            format!(
+                "{why}; the service works, its traces are lost: start the collector, correct OTEL_EXPORTER_OTLP_ENDPOINT \
+                 or OTEL_EXPORTER_OTLP_HEADERS, or leave the first empty"
             ),
         ),
     }

@@ -23,7 +23,7 @@ pub struct Doctor {
 }
 
 /// How many things are looked at, beside the settings.
-const CHECKS: usize = 8;
+const CHECKS: usize = 9;
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -92,17 +92,18 @@ impl Doctor {
 
 /// All checks at the same time: the slowest one is waited for.
 async fn look(config: &Config, waiting: &Waiting) -> [Finding; CHECKS] {
-    let (folder, disk, files, database, redis, ai, policies, port) = tokio::join!(
+    let (folder, disk, files, database, redis, ai, collector, policies, port) = tokio::join!(
         waiting.timed("data folder", async { checks::folder(&config.service.data_dir) }),
         waiting.timed("disk space", async { disk::space(config) }),
         waiting.timed("open files", async { checks::open_files(config) }),
         waiting.timed("database", checks::database(config)),
         waiting.timed("redis", checks::redis(config)),
         waiting.timed("ai service", checks::ai_service(config)),
+        waiting.timed("collector", checks::collector(config)),
         waiting.timed("policies", checks::policies(config)),
         waiting.timed("port", checks::port(config)),
     );
-    [folder, disk, files, database, redis, ai, policies, port]
+    [folder, disk, files, database, redis, ai, collector, policies, port]
 }
 
 /// The checks that are not done yet, as they are shown.

@@ -26,7 +26,7 @@ use crate::http::state::HttpState;
 use crate::ports::live::BucketAnswer;
 use crate::ports::policies::{Caller, LimitRequest, Surface};
 use crate::telemetry::request::RequestId;
-use crate::telemetry::trace::Trace;
+use crate::telemetry::span::Span;
 
 /// Longest time to answer a request. WebSockets answer at once and live on elsewhere.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,10 +43,11 @@ pub struct Guard {
     pub metrics: HttpMetrics,
 }
 
-/// Lets a request through to its handler, or refuses it. What is logged meanwhile carries the trace of a request that names one.
+/// Lets a request through to its handler, or refuses it. What is logged meanwhile carries the trace of a request that names one,
+/// or whose trace is exported.
 pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let id = RequestId::next();
-    let Some(trace) = Trace::of(request.headers()) else {
+    let Some(trace) = guard.state.app.traces.enter(request.headers()) else {
         // Pinned where it is: what wraps it does not move it.
         let work = pin!(pass(&guard, id, request, next));
         return id.handle(work).await;
@@ -59,8 +60,13 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
         method = %request.method(),
         route = route.map_or(NO_ROUTE, MatchedPath::as_str)
     );
+    let exported = Span::of_request(&trace, request.method(), route.map(MatchedPath::as_str), id);
     let work = pin!(pass(&guard, id, request, next));
-    trace.run(span, id.handle(work)).await
+    let response = trace.run(span, id.handle(work)).await;
+    if let Some(exported) = exported {
+        exported.answered(response.status());
+    }
+    response
 }
 
 async fn pass(guard: &Guard, id: RequestId, request: Request, next: Next) -> Response {

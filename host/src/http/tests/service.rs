@@ -105,6 +105,7 @@ impl Service {
             peers: hub.clone(),
             npcs: None,
             metrics,
+            traces: Default::default(),
             readings: Default::default(),
         });
         let state = Arc::new(HttpState {

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::record::{DecisionId, LoggedDecision, Record};
 use super::ring::Ring;
-use super::sampling::Share;
 use crate::plugins::limits;
 use crate::plugins::worlds::World;
+use crate::telemetry::sampling::Share;
 
 /// The log of one slot.
 pub struct DecisionLog<W: World> {

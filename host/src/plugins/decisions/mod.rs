@@ -14,7 +14,6 @@ pub mod onlookers;
 pub mod record;
 mod ring;
 pub mod runtime;
-pub mod sampling;
 #[cfg(test)]
 mod tests;
 

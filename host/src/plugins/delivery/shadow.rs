@@ -10,13 +10,13 @@ use arc_swap::ArcSwapOption;
 use serde::Serialize;
 
 use super::differences::{Difference, Differences};
-use crate::plugins::decisions::sampling::Share;
 use crate::plugins::decisions::{Kept as _, Record};
 use crate::plugins::failure::FailureKind;
 use crate::plugins::instance::{Instance, Release};
 use crate::plugins::limits;
 use crate::plugins::vectors::expect;
 use crate::plugins::worlds::World;
+use crate::telemetry::sampling::Share;
 
 /// The shadow of one slot, off at first.
 pub struct Shadow<W: World> {

@@ -136,6 +136,7 @@ impl Fixture {
             peers: peers.clone(),
             npcs: None,
             metrics: Arc::new(Metrics::new("test").unwrap()),
+            traces: Default::default(),
             readings: Default::default(),
         });
         Self {

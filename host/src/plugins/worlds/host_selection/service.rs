@@ -34,13 +34,16 @@ impl HostChoice {
 #[async_trait]
 impl HostSelection for HostChoice {
     fn score(&self, host: &Host) -> f64 {
-        let onlookers = self.slot.onlookers();
+        let (onlookers, span) = (self.slot.onlookers(), self.slot.span());
         let answered = self
             .slot
             // Scores of different policies do not compare, so no share of the hosts is scored by a candidate.
             .call(|| None, limits::DECISION_TICKS, |instance| ask::score(instance, host))
             .unwrap_or_else(|skipped| self.slot.natively(skipped, || native::score(host), || 0.0));
         let score = answered.answer;
+        if let Some(span) = span {
+            span.answered(&answered.by());
+        }
         if let Some(onlookers) = onlookers {
             let kept = Kept::Score(HostFacts::of(host));
             let answer = Answer::Score(score);
@@ -51,7 +54,7 @@ impl HostSelection for HostChoice {
     }
 
     async fn rank(&self, request: HostRequest, candidates: Vec<HostCandidate>) -> (Vec<HostPick>, Rung) {
-        let onlookers = self.slot.onlookers();
+        let (onlookers, span) = (self.slot.onlookers(), self.slot.span());
         let candidates = ask::best(candidates);
         let zone = || Some(ladder::key(&[request.zone.zone_id.as_bytes()]));
         let answer = self
@@ -67,6 +70,9 @@ impl HostSelection for HostChoice {
             self.slot
                 .natively(skipped, || native::rank(&request, &candidates), Vec::new)
         });
+        if let Some(span) = span {
+            span.answered(&answered.by());
+        }
         if let Some(onlookers) = onlookers {
             let (at, answer) = (request.now, Answer::rank(&answered.answer));
             let kept = Kept::Rank(Arc::new(request), candidates);

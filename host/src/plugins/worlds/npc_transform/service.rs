@@ -32,8 +32,12 @@ impl NpcView {
 #[async_trait]
 impl NpcTransforming for NpcView {
     async fn transform(&self, frame: NpcFrame) -> Vec<Npc> {
+        let span = self.slot.span();
         if frame.npcs.len() > limits::NPCS {
             let answered = self.slot.natively(None, || native::transform(frame.npcs), Vec::new);
+            if let Some(span) = span {
+                span.answered(&answered.by());
+            }
             return answered.answer;
         }
         let onlookers = self.slot.onlookers();
@@ -58,6 +62,9 @@ impl NpcTransforming for NpcView {
                 (answered.by(), answered.answer)
             }
         };
+        if let Some(span) = span {
+            span.answered(&by);
+        }
         if let Some((onlookers, kept)) = kept {
             let answer = Answer { npcs: npcs.clone() };
             self.slot.show(onlookers, by, at, kept, answer);

@@ -32,7 +32,7 @@ impl RateLimit {
 
 impl RateLimiting for RateLimit {
     fn decide(&self, request: &LimitRequest<'_>) -> LimitDecision {
-        let onlookers = self.slot.onlookers();
+        let (onlookers, span) = (self.slot.onlookers(), self.slot.span());
         let who = || Some(who(request));
         let answered = self
             .slot
@@ -41,6 +41,9 @@ impl RateLimiting for RateLimit {
                 let native = || native::decide(&self.limits, request.surface);
                 self.slot.natively(skipped, native, || native::fixed(request.surface))
             });
+        if let Some(span) = span {
+            span.answered(&answered.by());
+        }
         if let Some(onlookers) = onlookers {
             let (kept, answer) = (Kept::of(request), Answer::from(&answered.answer));
             self.slot.show(onlookers, answered.by(), request.now, kept, answer);

@@ -215,6 +215,10 @@ async fn cors_lets_named_origins_in() {
         !answer.header("access-control-allow-origin").contains("evil"),
         "{answer}"
     );
+    // Who is no page learns of none; what lies between must not give its answer to one.
+    let other = server.operator().get("/hosts/").await;
+    assert_eq!(other.header("access-control-allow-origin"), "", "{other}");
+    assert_eq!(other.header("vary"), "origin", "{other}");
     let get = server
         .operator()
         .with_header("origin", "https://game.example")

@@ -1,8 +1,8 @@
 //! One slot: the ladder of releases in it, instances kept per worker, counters, and the swap. Knows nothing of files,
 //! records or worlds.
 //!
-//! A call loads one pointer and takes one uncontended lock: the slot keeps several cells, each with an instance of each release
-//! and its own counters, and every thread starts at a cell of its own.
+//! A call takes one uncontended lock: the slot keeps several cells, each with the ladder as it was last seen, an instance of
+//! each release and its own counters, and every thread starts at a cell of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub struct LastFailure {
 /// One slot.
 pub struct Slot<W: World> {
     ladder: ArcSwap<Ladder<W>>,
+    /// Exchanges of the ladder so far. Grows after the exchange, and before it shows in the cells.
+    exchanges: AtomicU64,
     cells: Box<[Cell<W>]>,
     failures: [AtomicU64; FailureKind::ALL.len()],
     fixed: AtomicU64,
@@ -75,6 +77,9 @@ type Kept<W> = (Arc<Release<W>>, Box<Instance<W>>);
 type Taken<'a, W> = (usize, &'a Cell<W>, MutexGuard<'a, Inner<W>>);
 
 struct Inner<W: World> {
+    /// The ladder, and how many exchanges it comes after. Away while a call goes by it.
+    seen: Option<Arc<Ladder<W>>>,
+    exchanges: u64,
     kept: [Option<Kept<W>>; ANSWERING.len()],
     latency: Latency,
 }
@@ -102,6 +107,8 @@ impl<W: World> Slot<W> {
     pub fn new(cells: usize, histogram: prometheus::Histogram) -> Self {
         let cell = |_| Cell {
             inner: Mutex::new(Inner {
+                seen: None,
+                exchanges: 0,
                 kept: [const { None }; ANSWERING.len()],
                 latency: Latency::default(),
             }),
@@ -110,6 +117,7 @@ impl<W: World> Slot<W> {
         };
         Self {
             ladder: ArcSwap::default(),
+            exchanges: AtomicU64::new(0),
             cells: (0..cells.max(1)).map(cell).collect(),
             failures: Default::default(),
             fixed: AtomicU64::new(0),
@@ -138,7 +146,57 @@ impl<W: World> Slot<W> {
         ask: impl Fn(&mut Instance<W>) -> Result<R, Failure>,
     ) -> Result<Answered<R>, Option<Skipped>> {
         let home = thread_number() % self.cells.len();
+        let Some((number, cell, mut inner)) = self.free_cell(home) else {
+            if let Some(cell) = self.cells.get(home) {
+                cell.native.fetch_add(1, Ordering::Relaxed);
+            }
+            return Err(self.no_cell());
+        };
+        let ladder = self.seen(&mut inner);
+        let answered = self.go_down(&ladder, (number, cell, &mut inner), key, ticks, &ask);
+        inner.seen = Some(ladder);
+        if answered.is_err() {
+            cell.native.fetch_add(1, Ordering::Relaxed);
+        }
+        answered
+    }
+
+    /// The ladder, out of the cell.
+    fn seen(&self, inner: &mut Inner<W>) -> Arc<Ladder<W>> {
+        let exchanges = self.exchanges.load(Ordering::Acquire);
+        match inner.seen.take() {
+            Some(ladder) if inner.exchanges == exchanges => ladder,
+            _ => {
+                inner.exchanges = exchanges;
+                self.ladder.load_full()
+            }
+        }
+    }
+
+    /// Every cell is in use. Why no release answers then.
+    fn no_cell(&self) -> Option<Skipped> {
         let ladder = self.ladder.load();
+        let release = ladder.active.as_ref().or(ladder.previous.as_ref())?;
+        if release.breaker.is_open() {
+            return Some(Skipped::HeldBack);
+        }
+        self.count(&Failure {
+            kind: FailureKind::Busy,
+            detail: "every instance is busy".to_owned(),
+        });
+        release.tally.failed(FailureKind::Busy);
+        Some(Skipped::Failed(FailureKind::Busy))
+    }
+
+    /// Asks one release after the other.
+    fn go_down<R>(
+        &self,
+        ladder: &Ladder<W>,
+        (number, cell, inner): (usize, &Cell<W>, &mut Inner<W>),
+        key: impl Fn() -> Option<u64>,
+        ticks: u64,
+        ask: &impl Fn(&mut Instance<W>) -> Result<R, Failure>,
+    ) -> Result<Answered<R>, Option<Skipped>> {
         let canary = ladder
             .canary
             .as_ref()
@@ -146,27 +204,19 @@ impl<W: World> Slot<W> {
             .map(|canary| &canary.release);
         let rungs = [canary, ladder.active.as_ref(), ladder.previous.as_ref()];
         let mut skipped = None;
-        for (place, release) in rungs.into_iter().enumerate() {
+        for ((release, answers), rung) in rungs.into_iter().zip(&cell.answered).zip(ANSWERING) {
             let Some(release) = release else { continue };
-            match self.attempt(home, place, &ladder, release, ticks, &ask) {
+            match self.attempt((number, answers, inner), release, ticks, ask) {
                 Ok(answer) => {
                     return Ok(Answered {
                         answer,
-                        rung: ANSWERING.get(place).copied().unwrap_or(Rung::Component),
+                        rung,
                         release: Some(release.tag),
                         skipped,
                     });
                 }
-                Err(why) => {
-                    skipped = skipped.or(Some(why));
-                    if why == Skipped::Failed(FailureKind::Busy) {
-                        break;
-                    }
-                }
+                Err(why) => skipped = skipped.or(Some(why)),
             }
-        }
-        if let Some(cell) = self.cells.get(home) {
-            cell.native.fetch_add(1, Ordering::Relaxed);
         }
         Err(skipped)
     }
@@ -174,9 +224,7 @@ impl<W: World> Slot<W> {
     /// What one release answers.
     fn attempt<R>(
         &self,
-        home: usize,
-        place: usize,
-        ladder: &Arc<Ladder<W>>,
+        (number, answered, inner): (usize, &AtomicU64, &mut Inner<W>),
         release: &Arc<Release<W>>,
         ticks: u64,
         ask: &impl Fn(&mut Instance<W>) -> Result<R, Failure>,
@@ -184,17 +232,6 @@ impl<W: World> Slot<W> {
         if !release.breaker.admits() {
             return Err(Skipped::HeldBack);
         }
-        let Some((number, cell, mut inner)) = self.free_cell(home) else {
-            self.count(&Failure {
-                kind: FailureKind::Busy,
-                detail: "every instance is busy".to_owned(),
-            });
-            release.tally.failed(FailureKind::Busy);
-            return Err(Skipped::Failed(FailureKind::Busy));
-        };
-        let Some(answered) = cell.answered.get(place) else {
-            return Err(Skipped::HeldBack);
-        };
         let calls = answered.load(Ordering::Relaxed);
         let started = calls.is_multiple_of(W::SAMPLE).then(Instant::now);
         // Out of the cell for the time of the call: whatever ends it badly, the cell is left without it.
@@ -210,8 +247,7 @@ impl<W: World> Slot<W> {
             release.tally.memory(instance.memory());
             // A ladder that was exchanged during the call may be without this release, and then nobody would look for its
             // instances any more. An exchange after this look still has this cell to clean.
-            let now = self.ladder.load();
-            if Arc::ptr_eq(&now, ladder) || now.has(&of) {
+            if self.exchanges.load(Ordering::Acquire) == inner.exchanges || self.ladder.load().has(&of) {
                 drop(inner.put((of, instance)));
             }
             Ok(answer)
@@ -237,7 +273,6 @@ impl<W: World> Slot<W> {
                 Ok(answer)
             }
             Err(failure) => {
-                drop(inner);
                 let kind = failure.kind;
                 self.failed(release, failure);
                 Err(Skipped::Failed(kind))
@@ -328,6 +363,7 @@ impl<W: World> Slot<W> {
     /// in no place of the ladder any more are gone when this returns.
     pub(super) fn exchange(&self, ladder: Ladder<W>, tried: Option<Instance<W>>) {
         let ladder = Arc::new(ladder);
+        let exchanges;
         {
             let mut swaps = self.swaps.lock();
             let replaces = match (&self.ladder.load().active, &ladder.active) {
@@ -335,12 +371,20 @@ impl<W: World> Slot<W> {
                 _ => false,
             };
             self.ladder.store(Arc::clone(&ladder));
+            exchanges = self.exchanges.fetch_add(1, Ordering::AcqRel) + 1;
             *swaps += u64::from(replaces);
         }
         let mut tried = tried.map(Box::new);
         for (number, cell) in self.cells.iter().enumerate() {
             let mut stale = [const { None::<Kept<W>> }; ANSWERING.len()];
             let mut inner = cell.inner.lock();
+            // Not over what an exchange after this one has put there.
+            let past = if inner.exchanges < exchanges {
+                inner.exchanges = exchanges;
+                inner.seen.replace(Arc::clone(&ladder))
+            } else {
+                None
+            };
             let used = inner.kept.iter().any(Option::is_some);
             for (place, gone) in inner.kept.iter_mut().zip(&mut stale) {
                 if place.as_ref().is_some_and(|(of, _)| !ladder.has(of)) {
@@ -352,7 +396,7 @@ impl<W: World> Slot<W> {
                 .as_ref()
                 .filter(|active| !inner.kept.iter().flatten().any(|(of, _)| Arc::ptr_eq(of, active)));
             drop(inner);
-            drop(stale);
+            drop((past, stale));
             let Some(active) = lacks.filter(|_| used || number == 0) else {
                 continue;
             };

@@ -68,6 +68,30 @@ async fn the_bundled_policies_answer_as_the_native_defaults() {
 }
 
 #[test]
+fn an_exchanged_release_is_gone_from_every_cell() {
+    let loader = loader(None);
+    let slot = empty_slot::<rate_limit::Bound>();
+    load(&slot, &loader, SlotName::RateLimit.bundled()).unwrap();
+    let limit = RateLimit::new(Arc::clone(&slot), &[]);
+    let request = rate_limit::sample(Surface::Api, Caller::Player);
+    let ask_from_many_threads = || {
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| limit.decide(&request));
+            }
+        });
+    };
+    ask_from_many_threads();
+    let first = Arc::downgrade(&slot.current().unwrap());
+    load(&slot, &loader, SlotName::RateLimit.bundled()).unwrap();
+    assert!(first.upgrade().is_none(), "nobody asks, and nothing holds it");
+    let second = slot.current().unwrap();
+    ask_from_many_threads();
+    assert_eq!(second.tally.seen().answered, 8, "every thread asks the new one");
+    assert_eq!(slot.counts().component, 16);
+}
+
+#[test]
 fn a_stranger_is_refused_with_a_reason_that_helps() {
     let loader = loader(None);
     let slot = empty_slot::<rate_limit::Bound>();

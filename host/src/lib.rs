@@ -12,6 +12,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod live;
 pub mod npcs;
+pub mod outbound;
 pub mod plugins;
 pub mod ports;
 pub mod reload;

@@ -2,8 +2,10 @@
 //!
 //! The program is looked for beside the test executable, or where `P2P_COORDINATOR_BIN` points.
 
+mod compiled;
+mod log;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,6 +15,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use self::compiled::{keep_warm, warm_up};
+use self::log::Log;
 use crate::certificates::Certificates;
 use crate::client::Client;
 use crate::postgres::{self, Database};
@@ -204,39 +208,6 @@ impl Options {
             command.env("PATH", path);
         }
         command
-    }
-}
-
-/// Everything the process printed, line by line.
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn push(&self, line: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-    }
-
-    fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
-    }
-
-    fn follow(&self, child: &mut Child) -> Vec<std::thread::JoinHandle<()>> {
-        let streams: [Option<Box<dyn Read + Send>>; 2] = [
-            child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
-            child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
-        ];
-        streams
-            .into_iter()
-            .flatten()
-            .map(|stream| {
-                let log = self.clone();
-                std::thread::spawn(move || {
-                    for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                        log.push(line);
-                    }
-                })
-            })
-            .collect()
     }
 }
 
@@ -448,47 +419,6 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("--- the server said ---\n{}\n---", self.log.text());
         }
-    }
-}
-
-/// Where the compiled policies of this very program are kept between servers: an unoptimised build compiles for seconds.
-fn compiled() -> PathBuf {
-    let program = program();
-    let metadata = std::fs::metadata(&program).expect("the program is there");
-    let modified = metadata
-        .modified()
-        .ok()
-        .and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok());
-    let age = modified.unwrap_or_default().as_millis();
-    program
-        .with_file_name("black-box-compiled")
-        .join(format!("{}-{age}", metadata.len()))
-}
-
-static COMPILED: Mutex<()> = Mutex::new(());
-
-/// Gives a fresh data folder the compiled policies of an earlier server.
-fn warm_up(folder: &Path) {
-    let _one_at_a_time = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    if compiled().is_dir() && !folder.exists() {
-        copy(&compiled(), folder);
-    }
-}
-
-/// Keeps the compiled policies of the first server.
-fn keep_warm(folder: &Path) {
-    let _one_at_a_time = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    let kept = compiled();
-    if !kept.is_dir() && folder.is_dir() {
-        std::fs::remove_dir_all(kept.with_file_name("")).ok();
-        copy(folder, &kept);
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a file");
     }
 }
 

@@ -6,6 +6,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use crate::config::AiServiceConfig;
+use crate::outbound;
 use crate::ports::npc_source::{NpcError, NpcRecord, NpcSource};
 use crate::telemetry::span::Span;
 use crate::telemetry::trace::{TRACEPARENT, Trace};
@@ -27,21 +28,10 @@ impl HttpNpcSource {
     /// When the URL is `https` and the machine has no certificate authorities.
     pub fn new(config: &AiServiceConfig) -> anyhow::Result<Self> {
         let base = Url::parse(&config.url).with_context(|| format!("AI_SERVICE_URL is {:?}", config.url))?;
-        // Fails only when a provider is there already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
+        let client = outbound::client(&base)
             .timeout(config.timeout)
             .connect_timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .user_agent(concat!("p2p-coordinator/", env!("CARGO_PKG_VERSION")));
-        // Plain HTTP works on machines without any certificate authority.
-        let builder = if base.scheme() == "http" {
-            builder.tls_certs_only([])
-        } else {
-            builder
-        };
-        let client = builder
             .build()
             .context("AI_SERVICE_URL: cannot set up TLS; are CA certificates installed?")?;
         Ok(Self { client, base })

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod breaker;
 pub mod build;
 pub mod cache;
+mod cell;
 pub mod check;
 pub mod compile;
 pub mod contract;

@@ -6,12 +6,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
+use super::cell::{ANSWERING, Cell, Inner, Kept, Taken, thread_number};
 use super::counts::Counts;
 use super::decisions::DecisionLog;
 use super::delivery::shadow::Shadow;
@@ -19,7 +20,6 @@ use super::delivery::standing::Standing;
 use super::failure::{Failure, FailureKind, Refusal};
 use super::instance::{Instance, Release, Source};
 use super::ladder::{Answered, Ladder, Skipped};
-use super::latency::Latency;
 use super::worlds::World;
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
 use crate::ports::policies::Rung;
@@ -58,67 +58,14 @@ pub struct Slot<W: World> {
     pub(super) log: DecisionLog<W>,
 }
 
-/// Releases that answer, in the order of `Cell::answered`.
-const ANSWERING: [Rung; 3] = [Rung::Candidate, Rung::Component, Rung::Previous];
-
-/// Kept apart by two cache lines, so that threads do not disturb each other.
-#[repr(align(128))]
-struct Cell<W: World> {
-    inner: Mutex<Inner<W>>,
-    /// Calls that a release answered here, in the order of `ANSWERING`. Written under the lock only, read without it.
-    answered: [AtomicU64; ANSWERING.len()],
-    native: AtomicU64,
-}
-
-/// An instance with the release it is of.
-type Kept<W> = (Arc<Release<W>>, Box<Instance<W>>);
-
-/// A cell with its number, taken by one thread.
-type Taken<'a, W> = (usize, &'a Cell<W>, MutexGuard<'a, Inner<W>>);
-
-struct Inner<W: World> {
-    /// The ladder, and how many exchanges it comes after. Away while a call goes by it.
-    seen: Option<Arc<Ladder<W>>>,
-    exchanges: u64,
-    kept: [Option<Kept<W>>; ANSWERING.len()],
-    latency: Latency,
-}
-
-impl<W: World> Inner<W> {
-    fn take(&mut self, release: &Arc<Release<W>>) -> Option<Kept<W>> {
-        self.kept
-            .iter_mut()
-            .find(|place| place.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, release)))?
-            .take()
-    }
-
-    /// Gives back what had no place.
-    fn put(&mut self, kept: Kept<W>) -> Option<Kept<W>> {
-        match self.kept.iter_mut().find(|place| place.is_none()) {
-            Some(place) => place.replace(kept),
-            None => Some(kept),
-        }
-    }
-}
-
 impl<W: World> Slot<W> {
     /// An empty slot: the native default answers. `histogram` gets the timed calls.
     #[must_use]
     pub fn new(cells: usize, histogram: prometheus::Histogram) -> Self {
-        let cell = |_| Cell {
-            inner: Mutex::new(Inner {
-                seen: None,
-                exchanges: 0,
-                kept: [const { None }; ANSWERING.len()],
-                latency: Latency::default(),
-            }),
-            answered: Default::default(),
-            native: AtomicU64::new(0),
-        };
         Self {
             ladder: ArcSwap::default(),
             exchanges: AtomicU64::new(0),
-            cells: (0..cells.max(1)).map(cell).collect(),
+            cells: (0..cells.max(1)).map(|_| Cell::default()).collect(),
             failures: Default::default(),
             fixed: AtomicU64::new(0),
             swaps: Mutex::new(0),
@@ -488,13 +435,4 @@ impl<W: World> Slot<W> {
         counts.native = counts.native.saturating_sub(fixed);
         counts
     }
-}
-
-/// A small number of the calling thread, the same for its whole life.
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    NUMBER.with(|number| *number)
 }

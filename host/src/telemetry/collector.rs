@@ -11,6 +11,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 
 use crate::config::TracesConfig;
+use crate::outbound;
 
 /// Longest time of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,22 +47,11 @@ impl Collector {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["v1", "traces"]);
         }
-        // Fails only when a provider is there already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
+        let client = outbound::client(&url)
             .timeout(TIMEOUT)
             .connect_timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .default_headers(config.headers.clone())
-            .user_agent(concat!("p2p-coordinator/", env!("CARGO_PKG_VERSION")));
-        // Plain HTTP works on machines without any certificate authority.
-        let builder = if url.scheme() == "http" {
-            builder.tls_certs_only([])
-        } else {
-            builder
-        };
-        let client = builder
             .build()
             .context("OTEL_EXPORTER_OTLP_ENDPOINT: cannot set up TLS; are CA certificates installed?")?;
         Ok(Self { client, url })

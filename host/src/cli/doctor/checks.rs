@@ -12,6 +12,7 @@ use crate::config::{Config, DatabaseUrl};
 use crate::domain::slot::SlotName;
 use crate::live::redis::Connection;
 use crate::npcs::HttpNpcSource;
+use crate::outbound;
 use crate::plugins::check;
 use crate::ports::npc_source::NpcError;
 use crate::serve;
@@ -240,9 +241,10 @@ pub(super) async fn port(config: &Config) -> Found {
 
 /// Whether the one that has the port is this service.
 async fn is_coordinator(url: &str) -> bool {
-    // Fails only when a provider is there already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
+    let Ok(url) = reqwest::Url::parse(url) else {
+        return false;
+    };
+    let client = outbound::client(&url)
         .timeout(ASK)
         .no_proxy()
         .tls_certs_only([])

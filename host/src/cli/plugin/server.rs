@@ -11,6 +11,7 @@ use super::answer;
 use crate::cli::progress::Progress;
 use crate::cli::{BAD_SETTINGS, FAILED, NO_SERVER, fail};
 use crate::config::Source;
+use crate::outbound;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -74,25 +75,16 @@ impl Server {
             url: self.url.clone(),
             error: error.to_string(),
         };
-        // Fails only when a provider is there already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
-            .connect_timeout(CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("p2p-coordinator/", env!("CARGO_PKG_VERSION")));
-        // Plain HTTP works on machines without any certificate authority.
-        let builder = if self.url.scheme() == "http" {
-            builder.tls_certs_only([])
-        } else {
-            builder
-        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| away(&error))?;
         Ok(Connection {
             shown: !self.json,
-            client: builder.build().map_err(|error| away(&error))?,
+            client: outbound::client(&self.url)
+                .connect_timeout(CONNECT)
+                .build()
+                .map_err(|error| away(&error))?,
             runtime,
             url: self.url.clone(),
             key,

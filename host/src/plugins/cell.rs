@@ -1,0 +1,82 @@
+//! One cell of a slot: what a thread needs to call a policy, for itself as long as nobody else has to share it. The slot decides
+//! what is in it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::instance::{Instance, Release};
+use super::ladder::Ladder;
+use super::latency::Latency;
+use super::worlds::World;
+use crate::ports::policies::Rung;
+
+/// Releases that answer, in the order of `Cell::answered`.
+pub(super) const ANSWERING: [Rung; 3] = [Rung::Candidate, Rung::Component, Rung::Previous];
+
+/// Kept apart by two cache lines, so that threads do not disturb each other.
+#[repr(align(128))]
+pub(super) struct Cell<W: World> {
+    pub(super) inner: Mutex<Inner<W>>,
+    /// Calls that a release answered here, in the order of `ANSWERING`. Written under the lock only, read without it.
+    pub(super) answered: [AtomicU64; ANSWERING.len()],
+    pub(super) native: AtomicU64,
+}
+
+impl<W: World> Default for Cell<W> {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                seen: None,
+                exchanges: 0,
+                kept: [const { None }; ANSWERING.len()],
+                latency: Latency::default(),
+            }),
+            answered: Default::default(),
+            native: AtomicU64::new(0),
+        }
+    }
+}
+
+/// An instance with the release it is of.
+pub(super) type Kept<W> = (Arc<Release<W>>, Box<Instance<W>>);
+
+/// A cell with its number, taken by one thread.
+pub(super) type Taken<'a, W> = (usize, &'a Cell<W>, MutexGuard<'a, Inner<W>>);
+
+/// What is under the lock.
+pub(super) struct Inner<W: World> {
+    /// The ladder, and how many exchanges it comes after. Away while a call goes by it.
+    pub(super) seen: Option<Arc<Ladder<W>>>,
+    pub(super) exchanges: u64,
+    pub(super) kept: [Option<Kept<W>>; ANSWERING.len()],
+    pub(super) latency: Latency,
+}
+
+impl<W: World> Inner<W> {
+    /// The instance of this release.
+    pub(super) fn take(&mut self, release: &Arc<Release<W>>) -> Option<Kept<W>> {
+        self.kept
+            .iter_mut()
+            .find(|place| place.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, release)))?
+            .take()
+    }
+
+    /// Gives back what had no place.
+    pub(super) fn put(&mut self, kept: Kept<W>) -> Option<Kept<W>> {
+        match self.kept.iter_mut().find(|place| place.is_none()) {
+            Some(place) => place.replace(kept),
+            None => Some(kept),
+        }
+    }
+}
+
+/// A small number of the calling thread, the same for its whole life.
+pub(super) fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
+}

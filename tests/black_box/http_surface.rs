@@ -225,6 +225,7 @@ async fn cors_lets_named_origins_in() {
         .get("/hosts/")
         .await;
     assert_eq!(get.header("access-control-allow-origin"), "https://game.example");
+    assert!(get.header("vary").contains("origin"), "{get}");
     // An error is readable for the page, too.
     let bad = server
         .anonymous()

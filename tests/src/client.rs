@@ -257,9 +257,14 @@ impl Answer {
         problem
     }
 
-    /// A header's value, empty when it is missing.
+    /// A header's value, empty when it is missing. No answer says the same header twice.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
+        assert!(
+            self.headers.get_all(name).iter().count() <= 1,
+            "{name}: {:?}",
+            self.headers
+        );
         self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
     }
 

@@ -28,10 +28,11 @@ impl<W: World> Default for Cell<W> {
     fn default() -> Self {
         Self {
             inner: Mutex::new(Inner {
-                seen: None,
-                exchanges: 0,
-                kept: [const { None }; ANSWERING.len()],
-                latency: Latency::default(),
+                ladder: Arc::default(),
+                instances: Instances {
+                    kept: [const { None }; ANSWERING.len()],
+                    latency: Latency::default(),
+                },
             }),
             answered: Default::default(),
             native: AtomicU64::new(0),
@@ -39,36 +40,62 @@ impl<W: World> Default for Cell<W> {
     }
 }
 
-/// An instance with the release it is of.
-pub(super) type Kept<W> = (Arc<Release<W>>, Box<Instance<W>>);
-
 /// A cell with its number, taken by one thread.
 pub(super) type Taken<'a, W> = (usize, &'a Cell<W>, MutexGuard<'a, Inner<W>>);
 
 /// What is under the lock.
 pub(super) struct Inner<W: World> {
-    /// The ladder, and how many exchanges it comes after. Away while a call goes by it.
-    pub(super) seen: Option<Arc<Ladder<W>>>,
-    pub(super) exchanges: u64,
-    pub(super) kept: [Option<Kept<W>>; ANSWERING.len()],
-    pub(super) latency: Latency,
+    pub(super) ladder: Arc<Ladder<W>>,
+    pub(super) instances: Instances<W>,
 }
 
 impl<W: World> Inner<W> {
-    /// The instance of this release.
+    /// Goes by this ladder from now on. Gives back what there was that is not of it, and says whether there was an instance.
+    pub(super) fn go_by(&mut self, ladder: &Arc<Ladder<W>>) -> (impl Sized + use<W>, bool) {
+        let used = self.instances.kept.iter().any(Option::is_some);
+        let gone = self
+            .instances
+            .kept
+            .each_mut()
+            .map(|place| place.take_if(|(of, _)| !ladder.has(of)));
+        let past = std::mem::replace(&mut self.ladder, Arc::clone(ladder));
+        ((past, gone), used)
+    }
+}
+
+/// An instance with the release it is of.
+pub(super) type Kept<W> = (Arc<Release<W>>, Box<Instance<W>>);
+
+/// The instances of a cell, at most one of each release, and how long they took.
+pub(super) struct Instances<W: World> {
+    kept: [Option<Kept<W>>; ANSWERING.len()],
+    pub(super) latency: Latency,
+}
+
+impl<W: World> Instances<W> {
+    /// Whether there is one of this release.
+    pub(super) fn has(&self, release: &Arc<Release<W>>) -> bool {
+        self.kept.iter().flatten().any(|(of, _)| Arc::ptr_eq(of, release))
+    }
+
+    /// The one of this release.
     pub(super) fn take(&mut self, release: &Arc<Release<W>>) -> Option<Kept<W>> {
         self.kept
             .iter_mut()
-            .find(|place| place.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, release)))?
-            .take()
+            .find_map(|place| place.take_if(|(of, _)| Arc::ptr_eq(of, release)))
     }
 
-    /// Gives back what had no place.
+    /// Puts one back that was taken. Gives back what had no place.
     pub(super) fn put(&mut self, kept: Kept<W>) -> Option<Kept<W>> {
         match self.kept.iter_mut().find(|place| place.is_none()) {
             Some(place) => place.replace(kept),
             None => Some(kept),
         }
+    }
+
+    /// Adds one, unless there is one of its release. Gives back what is surplus.
+    pub(super) fn add(&mut self, kept: Kept<W>) -> Option<Kept<W>> {
+        if self.has(&kept.0) { Some(kept) } else { self.put(kept) }
     }
 }
 

@@ -1,8 +1,8 @@
 //! One slot: the ladder of releases in it, instances kept per worker, counters, and the swap. Knows nothing of files,
 //! records or worlds.
 //!
-//! A call takes one uncontended lock: the slot keeps several cells, each with the ladder as it was last seen, an instance of
-//! each release and its own counters, and every thread starts at a cell of its own.
+//! A call takes one uncontended lock: the slot keeps several cells, each with the ladder, an instance of each release and its
+//! own counters, and every thread starts at a cell of its own. An exchange goes through all cells.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::cell::{ANSWERING, Cell, Inner, Kept, Taken, thread_number};
+use super::cell::{ANSWERING, Cell, Inner, Instances, Taken, thread_number};
 use super::counts::Counts;
 use super::decisions::DecisionLog;
 use super::delivery::shadow::Shadow;
@@ -42,8 +42,8 @@ pub struct LastFailure {
 /// One slot.
 pub struct Slot<W: World> {
     ladder: ArcSwap<Ladder<W>>,
-    /// Exchanges of the ladder so far. Grows after the exchange, and before it shows in the cells.
-    exchanges: AtomicU64,
+    /// Taken for a whole exchange: all cells end with the ladder of the last one.
+    exchanging: Mutex<()>,
     cells: Box<[Cell<W>]>,
     failures: [AtomicU64; FailureKind::ALL.len()],
     fixed: AtomicU64,
@@ -64,7 +64,7 @@ impl<W: World> Slot<W> {
     pub fn new(cells: usize, histogram: prometheus::Histogram) -> Self {
         Self {
             ladder: ArcSwap::default(),
-            exchanges: AtomicU64::new(0),
+            exchanging: Mutex::new(()),
             cells: (0..cells.max(1)).map(|_| Cell::default()).collect(),
             failures: Default::default(),
             fixed: AtomicU64::new(0),
@@ -99,25 +99,12 @@ impl<W: World> Slot<W> {
             }
             return Err(self.no_cell());
         };
-        let ladder = self.seen(&mut inner);
-        let answered = self.go_down(&ladder, (number, cell, &mut inner), key, ticks, &ask);
-        inner.seen = Some(ladder);
+        let answered = self.go_down((number, cell, &mut inner), key, ticks, &ask);
+        drop(inner);
         if answered.is_err() {
             cell.native.fetch_add(1, Ordering::Relaxed);
         }
         answered
-    }
-
-    /// The ladder, out of the cell.
-    fn seen(&self, inner: &mut Inner<W>) -> Arc<Ladder<W>> {
-        let exchanges = self.exchanges.load(Ordering::Acquire);
-        match inner.seen.take() {
-            Some(ladder) if inner.exchanges == exchanges => ladder,
-            _ => {
-                inner.exchanges = exchanges;
-                self.ladder.load_full()
-            }
-        }
     }
 
     /// Every cell is in use. Why no release answers then.
@@ -138,12 +125,12 @@ impl<W: World> Slot<W> {
     /// Asks one release after the other.
     fn go_down<R>(
         &self,
-        ladder: &Ladder<W>,
         (number, cell, inner): (usize, &Cell<W>, &mut Inner<W>),
         key: impl Fn() -> Option<u64>,
         ticks: u64,
         ask: &impl Fn(&mut Instance<W>) -> Result<R, Failure>,
     ) -> Result<Answered<R>, Option<Skipped>> {
+        let Inner { ladder, instances } = inner;
         let canary = ladder
             .canary
             .as_ref()
@@ -153,7 +140,7 @@ impl<W: World> Slot<W> {
         let mut skipped = None;
         for ((release, answers), rung) in rungs.into_iter().zip(&cell.answered).zip(ANSWERING) {
             let Some(release) = release else { continue };
-            match self.attempt((number, answers, inner), release, ticks, ask) {
+            match self.attempt((number, answers, instances), release, ticks, ask) {
                 Ok(answer) => {
                     return Ok(Answered {
                         answer,
@@ -171,7 +158,7 @@ impl<W: World> Slot<W> {
     /// What one release answers.
     fn attempt<R>(
         &self,
-        (number, answered, inner): (usize, &AtomicU64, &mut Inner<W>),
+        (number, answered, instances): (usize, &AtomicU64, &mut Instances<W>),
         release: &Arc<Release<W>>,
         ticks: u64,
         ask: &impl Fn(&mut Instance<W>) -> Result<R, Failure>,
@@ -182,7 +169,7 @@ impl<W: World> Slot<W> {
         let calls = answered.load(Ordering::Relaxed);
         let started = calls.is_multiple_of(W::SAMPLE).then(Instant::now);
         // Out of the cell for the time of the call: whatever ends it badly, the cell is left without it.
-        let kept = inner.take(release).filter(|(_, instance)| !instance.is_worn());
+        let kept = instances.take(release).filter(|(_, instance)| !instance.is_worn());
         let made = match kept {
             Some(kept) => Ok(kept),
             None => release
@@ -192,11 +179,8 @@ impl<W: World> Slot<W> {
         let outcome = made.and_then(|(of, mut instance)| {
             let answer = instance.run(ticks, ask)?;
             release.tally.memory(instance.memory());
-            // A ladder that was exchanged during the call may be without this release, and then nobody would look for its
-            // instances any more. An exchange after this look still has this cell to clean.
-            if self.exchanges.load(Ordering::Acquire) == inner.exchanges || self.ladder.load().has(&of) {
-                drop(inner.put((of, instance)));
-            }
+            // An exchange that leaves this release out waits for the cell, to clean it.
+            drop(instances.put((of, instance)));
             Ok(answer)
         });
         match outcome {
@@ -205,7 +189,7 @@ impl<W: World> Slot<W> {
                 release.tally.answered(number);
                 if let Some(started) = started {
                     let took = started.elapsed();
-                    inner.latency.add(took);
+                    instances.latency.add(took);
                     release.tally.timed(took);
                     release.observe(took);
                     self.histogram.observe(took.as_secs_f64());
@@ -310,7 +294,7 @@ impl<W: World> Slot<W> {
     /// in no place of the ladder any more are gone when this returns.
     pub(super) fn exchange(&self, ladder: Ladder<W>, tried: Option<Instance<W>>) {
         let ladder = Arc::new(ladder);
-        let exchanges;
+        let _last = self.exchanging.lock();
         {
             let mut swaps = self.swaps.lock();
             let replaces = match (&self.ladder.load().active, &ladder.active) {
@@ -318,48 +302,27 @@ impl<W: World> Slot<W> {
                 _ => false,
             };
             self.ladder.store(Arc::clone(&ladder));
-            exchanges = self.exchanges.fetch_add(1, Ordering::AcqRel) + 1;
             *swaps += u64::from(replaces);
         }
+        let go_by = |cell: &Cell<W>| {
+            // What is gone is freed after the lock.
+            let (gone, used) = cell.inner.lock().go_by(&ladder);
+            drop(gone);
+            used
+        };
+        // All of them before an instance is made, which may take its time.
+        let used: Vec<bool> = self.cells.iter().map(go_by).collect();
+        let Some(active) = &ladder.active else { return };
         let mut tried = tried.map(Box::new);
-        for (number, cell) in self.cells.iter().enumerate() {
-            let mut stale = [const { None::<Kept<W>> }; ANSWERING.len()];
-            let mut inner = cell.inner.lock();
-            // Not over what an exchange after this one has put there.
-            let past = if inner.exchanges < exchanges {
-                inner.exchanges = exchanges;
-                inner.seen.replace(Arc::clone(&ladder))
-            } else {
-                None
-            };
-            let used = inner.kept.iter().any(Option::is_some);
-            for (place, gone) in inner.kept.iter_mut().zip(&mut stale) {
-                if place.as_ref().is_some_and(|(of, _)| !ladder.has(of)) {
-                    *gone = place.take();
-                }
-            }
-            let lacks = ladder
-                .active
-                .as_ref()
-                .filter(|active| !inner.kept.iter().flatten().any(|(of, _)| Arc::ptr_eq(of, active)));
-            drop(inner);
-            drop((past, stale));
-            let Some(active) = lacks.filter(|_| used || number == 0) else {
+        for (number, (cell, used)) in self.cells.iter().zip(used).enumerate() {
+            if !(used || number == 0) || cell.inner.lock().instances.has(active) {
                 continue;
-            };
+            }
             // Made while the cell is free: a call that comes meanwhile makes its own, and this one is surplus.
             let Some(fresh) = tried.take().or_else(|| active.instance().ok().map(Box::new)) else {
                 continue;
             };
-            let mut inner = cell.inner.lock();
-            let surplus = match inner.take(active) {
-                Some(made) => {
-                    drop(inner.put(made));
-                    Some((Arc::clone(active), fresh))
-                }
-                None => inner.put((Arc::clone(active), fresh)),
-            };
-            drop(inner);
+            let surplus = cell.inner.lock().instances.add((Arc::clone(active), fresh));
             drop(surplus);
         }
     }
@@ -428,7 +391,7 @@ impl<W: World> Slot<W> {
             counts.previous += load(previous);
             counts.native += load(&cell.native);
             if let Some(inner) = cell.inner.try_lock() {
-                counts.latency.merge(&inner.latency);
+                counts.latency.merge(&inner.instances.latency);
             }
         }
         // Each of these was counted as a native one when no release answered.

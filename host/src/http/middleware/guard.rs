@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -78,6 +78,8 @@ async fn pass(guard: &Guard, id: RequestId, request: Request, next: Next) -> Res
         path.strip_prefix("/api/v1").unwrap_or(path)
     });
     let method = request.method().clone();
+    // CORS says so itself to pages that name their origin.
+    let varies = !request.headers().contains_key(ORIGIN) && state.trust.answers_vary();
     let client = Client::of(state, &method, request.headers(), request.extensions());
     let outcome = {
         let identity = client.identity();
@@ -120,7 +122,7 @@ async fn pass(guard: &Guard, id: RequestId, request: Request, next: Next) -> Res
     };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if state.trust.answers_vary() {
+    if varies {
         headers.insert(VARY, HeaderValue::from_static("origin"));
     }
     insert(headers, X_REQUEST_ID, id, &mut text);

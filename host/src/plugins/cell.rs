@@ -50,16 +50,15 @@ pub(super) struct Inner<W: World> {
 }
 
 impl<W: World> Inner<W> {
-    /// Goes by this ladder from now on. Gives back what there was that is not of it, and says whether there was an instance.
-    pub(super) fn go_by(&mut self, ladder: &Arc<Ladder<W>>) -> (impl Sized + use<W>, bool) {
-        let used = self.instances.kept.iter().any(Option::is_some);
+    /// Goes by this ladder from now on, with an instance of its active release if it has none. Gives back what is gone.
+    pub(super) fn go_by(&mut self, ladder: &Arc<Ladder<W>>, fresh: Option<Kept<W>>) -> impl Sized + use<W> {
         let gone = self
             .instances
             .kept
             .each_mut()
             .map(|place| place.take_if(|(of, _)| !ladder.has(of)));
-        let past = std::mem::replace(&mut self.ladder, Arc::clone(ladder));
-        ((past, gone), used)
+        let surplus = fresh.and_then(|fresh| self.instances.add(fresh));
+        (std::mem::replace(&mut self.ladder, Arc::clone(ladder)), gone, surplus)
     }
 }
 
@@ -73,8 +72,12 @@ pub(super) struct Instances<W: World> {
 }
 
 impl<W: World> Instances<W> {
-    /// Whether there is one of this release.
-    pub(super) fn has(&self, release: &Arc<Release<W>>) -> bool {
+    /// Whether one of this release is missing: the cell is in use, or is to be at once.
+    pub(super) fn lacks(&self, release: &Arc<Release<W>>, at_once: bool) -> bool {
+        (at_once || self.kept.iter().any(Option::is_some)) && !self.has(release)
+    }
+
+    fn has(&self, release: &Arc<Release<W>>) -> bool {
         self.kept.iter().flatten().any(|(of, _)| Arc::ptr_eq(of, release))
     }
 
@@ -94,7 +97,7 @@ impl<W: World> Instances<W> {
     }
 
     /// Adds one, unless there is one of its release. Gives back what is surplus.
-    pub(super) fn add(&mut self, kept: Kept<W>) -> Option<Kept<W>> {
+    fn add(&mut self, kept: Kept<W>) -> Option<Kept<W>> {
         if self.has(&kept.0) { Some(kept) } else { self.put(kept) }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::cell::{ANSWERING, Cell, Inner, Instances, Taken, thread_number};
+use super::cell::{ANSWERING, Cell, Inner, Instances, Kept, Taken, thread_number};
 use super::counts::Counts;
 use super::decisions::DecisionLog;
 use super::delivery::shadow::Shadow;
@@ -289,12 +289,24 @@ impl<W: World> Slot<W> {
         self.exchange(ladder, tried);
     }
 
-    /// Puts a ladder into the slot with one pointer exchange. Calls in flight end on the releases they started on. Every worker
-    /// that has an instance gets one of the new active release, so that no call has to wait for one; instances of releases that are
-    /// in no place of the ladder any more are gone when this returns.
+    /// Puts a ladder into the slot. Calls in flight end on the releases they started on. Every cell that has an instance gets one of
+    /// the new active release with the ladder, so that no call has to wait for one; instances of releases that are in no place of the
+    /// ladder any more are gone when this returns.
     pub(super) fn exchange(&self, ladder: Ladder<W>, tried: Option<Instance<W>>) {
         let ladder = Arc::new(ladder);
         let _last = self.exchanging.lock();
+        let mut tried = tried.map(Box::new);
+        // Made while calls go on with what there is.
+        let fresh: Vec<Option<Kept<W>>> = (self.cells.iter().enumerate())
+            .map(|(number, cell)| {
+                let active = ladder.active.as_ref()?;
+                if !cell.inner.lock().instances.lacks(active, number == 0) {
+                    return None;
+                }
+                let instance = tried.take().or_else(|| active.instance().ok().map(Box::new))?;
+                Some((Arc::clone(active), instance))
+            })
+            .collect();
         {
             let mut swaps = self.swaps.lock();
             let replaces = match (&self.ladder.load().active, &ladder.active) {
@@ -304,26 +316,10 @@ impl<W: World> Slot<W> {
             self.ladder.store(Arc::clone(&ladder));
             *swaps += u64::from(replaces);
         }
-        let go_by = |cell: &Cell<W>| {
+        for (cell, fresh) in self.cells.iter().zip(fresh) {
             // What is gone is freed after the lock.
-            let (gone, used) = cell.inner.lock().go_by(&ladder);
+            let gone = cell.inner.lock().go_by(&ladder, fresh);
             drop(gone);
-            used
-        };
-        // All of them before an instance is made, which may take its time.
-        let used: Vec<bool> = self.cells.iter().map(go_by).collect();
-        let Some(active) = &ladder.active else { return };
-        let mut tried = tried.map(Box::new);
-        for (number, (cell, used)) in self.cells.iter().zip(used).enumerate() {
-            if !(used || number == 0) || cell.inner.lock().instances.has(active) {
-                continue;
-            }
-            // Made while the cell is free: a call that comes meanwhile makes its own, and this one is surplus.
-            let Some(fresh) = tried.take().or_else(|| active.instance().ok().map(Box::new)) else {
-                continue;
-            };
-            let surplus = cell.inner.lock().instances.add((Arc::clone(active), fresh));
-            drop(surplus);
         }
     }
 
